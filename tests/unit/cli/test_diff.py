@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 from deployctl.cli.app import main
 from deployctl.operations.rendered import MARKER
@@ -173,12 +174,12 @@ def test_wrong_use_is_said(run, words, says):
 
 
 class Engine:
-    """Docker with one container."""
+    """Docker with these containers."""
 
-    def __init__(self, container):
+    def __init__(self, containers):
         self.address = SimpleNamespace(remote=False)
         self.carriers = SimpleNamespace(volume=lambda name: None)  # it has no records
-        self._containers = [container] if container else []
+        self._containers = list(containers)
 
     def image_environment(self, container):
         return ["PATH=/bin"]
@@ -190,17 +191,18 @@ class Engine:
 
 @pytest.fixture
 def docker(monkeypatch):
-    def put(container):
+    def put(*containers):
         for module in (running, engine):
             monkeypatch.setattr(module, "find", lambda environment, run: None)
-            monkeypatch.setattr(module, "connect", lambda address: Engine(container))
+            monkeypatch.setattr(module, "connect", lambda address: Engine(containers))
 
     return put
 
 
-def container(labels, **config):
+def container(labels, name="engine", **config):
+    labels = {"com.docker.compose.service": name, **labels}
     return SimpleNamespace(
-        name="deployctl-tiny-engine-1",
+        name=f"deployctl-tiny-{name}-1",
         labels=labels,
         attrs={"Config": {"Labels": labels, **config}},
     )
@@ -239,6 +241,34 @@ def test_against_a_container_whose_files_are_gone(run, docker):
     assert "environment.PATH" not in done.stdout
 
 
+def test_against_the_containers_of_several_replicas(run, docker, tmp_path):
+    """Of two revisions, where one was replaced: the file of one of them does not say what runs."""
+    several = ("--target", "docker", "--kv-cache-gib", "0.25", "--replicas")
+    run("render", *several, "2", "-o", "out")
+    text = (tmp_path / "out" / "compose.yaml").read_text()
+    engine = yaml.safe_load(text)["services"]["engine"]
+    labels = {
+        **engine["labels"],
+        "com.docker.compose.project.config_files": str(tmp_path / "out" / "compose.yaml"),
+    }
+    env = {**engine["environment"], "VLLM_CPU_OMP_THREADS_BIND": "0,1", "HF_HUB_OFFLINE": "1"}
+    told = {
+        "Image": engine["image"],
+        "Cmd": engine["command"],
+        "Env": [f"{name}={value}" for name, value in env.items()],
+    }
+    other = {**told, "Image": "deployctl/vllm-cpu:0.31.0"}
+    before = {**labels, "io.deployctl.digest": "f" * 16}
+    docker(container(labels, **told), container(labels, "engine-1", **told))
+    assert run("diff", *several, "2").stdout.endswith("nothing differs\n")
+    docker(container(labels, **told), container(before, "engine-1", **other))
+    done = run("diff", *several, "3")
+    assert "container deployctl-tiny-engine-1, container deployctl-tiny-engine-1-1" in done.stdout
+    assert f"services.engine-1.image: {other['Image']} -> {told['Image']}" in done.stdout
+    changed = set(re.findall(r"services\.([a-z0-9-]+)", done.stdout))
+    assert changed == {"engine-1", "engine-2"}, done.stdout
+
+
 def test_no_container_at_all(run, docker):
-    docker(None)
+    docker()
     assert run("diff", "--target", "docker").code == 2

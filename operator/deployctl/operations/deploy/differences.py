@@ -23,10 +23,10 @@ from deployctl.operations.rendered import MARKER, known
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import yamltext
 from deployctl.render.bundle import GATEWAY_FILE, VALUES_FILE, BundleKind
-from deployctl.render.compose import COMPOSE_FILE, DOOR_FOLDER, ENGINE, SECRETS_FOLDER
+from deployctl.render.compose import CACHE_OWNER, COMPOSE_FILE, DOOR_FOLDER, SECRETS_FOLDER
 from deployctl.render.monitoring import project as monitoring
 from deployctl.spec import ServiceSpec, TargetKind
-from deployctl.targets import helm, history, open_view
+from deployctl.targets import cores, helm, history, open_view
 from deployctl.targets.docker.running import Running, running_files
 from deployctl.targets.driver import OFFLINE
 from deployctl.targets.store import ServiceRef
@@ -40,6 +40,7 @@ _TELLTALE: dict[str, BundleKind] = {
     "chart/Chart.yaml": "helm",
     "kustomization.yaml": "manifests",
 }
+_BY_A_START = (OFFLINE, cores.VARIABLE)  # what it adds to an engine's environment
 _FIGURES = (
     ("engine", lambda p: f"{p.engine.name} {p.engine.version}"),
     ("GPUs of one replica", lambda p: p.world_size),
@@ -72,7 +73,7 @@ class _Other(NamedTuple):
     plan: ServingPlan | None = None  # where it is known
     chart: Path | None = None  # where it carries one of its own
     replaces: bool = False  # `up` replaces it whenever a byte of it differs
-    told: Running | None = None  # by a container, as far as that tells
+    told: Running | None = None  # by containers, as far as these tell
 
 
 def diff(
@@ -292,16 +293,19 @@ def _nothing_runs(name: str, target: TargetKind) -> NotFoundError:
 
 
 def _as_told(new: dict[str, str], running: Running) -> tuple[dict[str, str], dict[str, str]]:
-    """Both Compose files, cut down to what a container tells of itself."""
-    engine = yamltext.read(new[COMPOSE_FILE])["services"][ENGINE]
-    told = json.loads(running.files[COMPOSE_FILE])["services"][ENGINE]
-    # What the image sets, and what a start adds, no file says.
-    told["environment"] = {
-        name: value
-        for name, value in told["environment"].items()
-        if name in engine["environment"]
-        or not (name == OFFLINE or f"{name}={value}" in running.from_image)
-    }
-    kept = {key: engine.get(key) for key in told}
-    old, new = ({COMPOSE_FILE: json.dumps({"services": {ENGINE: one}})} for one in (told, kept))
+    """Both Compose files, cut down to what containers of engines tell of themselves."""
+    wanted: dict[str, Any] = yamltext.read(new[COMPOSE_FILE])["services"]
+    wanted.pop(CACHE_OWNER)
+    told: dict[str, Any] = json.loads(running.files[COMPOSE_FILE])["services"]
+    for name, engine in told.items():
+        # What the image sets, and what a start adds, no file says.
+        known = wanted[name]["environment"] if name in wanted else {}
+        engine["environment"] = {
+            name: value
+            for name, value in engine["environment"].items()
+            if name in known or not (name in _BY_A_START or f"{name}={value}" in running.from_image)
+        }
+    keys = {key for engine in told.values() for key in engine}
+    kept = {name: {key: engine.get(key) for key in keys} for name, engine in wanted.items()}
+    old, new = ({COMPOSE_FILE: json.dumps({"services": each})} for each in (told, kept))
     return old, new

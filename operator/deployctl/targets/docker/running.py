@@ -3,12 +3,13 @@
 import json
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deployctl.render import yamltext
-from deployctl.render.bundle import NOT_COMMITTED
+from deployctl.render.bundle import GATEWAY_FILE, NOT_COMMITTED
 from deployctl.render.compose import (
     COMPOSE_FILE,
     DOOR_FOLDER,
@@ -20,7 +21,7 @@ from deployctl.render.compose import (
 )
 from deployctl.targets import restarts
 from deployctl.targets.docker import commands
-from deployctl.targets.docker.engine import DockerEngine, connect, find
+from deployctl.targets.docker.engine import SERVICE_LABEL, DockerEngine, connect, find
 from deployctl.targets.driver import EngineState
 from deployctl.targets.history import Release
 from deployctl_loadtest import foreign
@@ -38,8 +39,8 @@ class Running(NamedTuple):
 
     source: str
     files: dict[str, str]
-    partial: bool = False  # told by the container: image, command, environment and labels alone
-    from_image: frozenset[str] = frozenset()  # NAME=value that the image sets by itself
+    partial: bool = False  # told by the containers: image, command, environment and labels alone
+    from_image: frozenset[str] = frozenset()  # NAME=value that an image sets by itself
 
 
 def running_files(
@@ -51,7 +52,7 @@ def running_files(
     """The files of the project that runs for a service; None when no container is there.
 
     Taken from the file that Compose was given, where it is here and still says what runs;
-    otherwise from the container itself, as far as that tells.
+    otherwise from the containers themselves, as far as these tell.
 
     Raises:
         DockerError: no engine, or it does not answer.
@@ -60,36 +61,37 @@ def running_files(
     containers = engine.engines(project_name(service))
     if not containers:
         return None
-    container = containers[0]
     if not engine.address.remote:
-        for word in container.labels.get(_FILES_LABEL, "").split(","):
-            text = _unchanged(Path(word), container.labels.get(LABEL + "digest", ""))
+        digests = {each.labels.get(LABEL + "digest", "") for each in containers}
+        for word in containers[0].labels.get(_FILES_LABEL, "").split(","):
+            text = _unchanged(Path(word), digests)
             if text is not None:
                 files = {COMPOSE_FILE: text, f"{SECRETS_FOLDER}/.gitignore": NOT_COMMITTED}
-                return Running(word, {**files, **_door(Path(word).parent)})
+                return Running(word, {**files, **_beside(Path(word).parent)})
+    from_images = (engine.image_environment(each) for each in containers)
     return Running(
-        f"container {container.name}",
-        {COMPOSE_FILE: json.dumps(_project(container))},
+        ", ".join(sorted(f"container {each.name}" for each in containers)),
+        {COMPOSE_FILE: json.dumps({"services": dict(map(_service, containers))})},
         partial=True,
-        from_image=frozenset(engine.image_environment(container)),
+        from_image=frozenset(chain.from_iterable(from_images)),
     )
 
 
-def _unchanged(file: Path, digest: str) -> str | None:
-    """A Compose file's text, if it still has the digest of what runs."""
+def _unchanged(file: Path, digests: Collection[str]) -> str | None:
+    """A Compose file's text, if it still has the digest of all that runs."""
     try:
         if file.stat().st_size > _MAX_BYTES:
             return None
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
-    return text if digest and digest in text else None
+    return text if all(digest and digest in text for digest in digests) else None
 
 
-def _door(project: Path) -> dict[str, str]:
-    """The files of the door beside a Compose file."""
+def _beside(project: Path) -> dict[str, str]:
+    """The files beside a Compose file: the door's, and what is wanted of the gateway."""
     found = {}
-    for file in sorted((project / DOOR_FOLDER).rglob("*")):
+    for file in [*sorted((project / DOOR_FOLDER).rglob("*")), project / GATEWAY_FILE]:
         try:
             if file.is_file() and file.stat().st_size <= _MAX_BYTES and file.suffix != ".pyc":
                 found[file.relative_to(project).as_posix()] = file.read_text(encoding="utf-8")
@@ -98,21 +100,17 @@ def _door(project: Path) -> dict[str, str]:
     return found
 
 
-def _project(container: "Container") -> dict[str, Any]:
-    """A container as a Compose service: image, command, environment, digest."""
+def _service(container: "Container") -> tuple[str, dict[str, Any]]:
+    """A container as a Compose service: its name, and image, command, environment, digest."""
     config = container.attrs.get("Config", {})
     pairs = (word.partition("=") for word in config.get("Env") or [])
-    labels = {k: v for k, v in container.labels.items() if k.startswith(LABEL)}
-    return {
-        "services": {
-            ENGINE: {
-                "image": config.get("Image", ""),
-                "command": config.get("Cmd") or [],
-                "environment": {name: value for name, _, value in pairs},
-                "labels": labels,
-            }
-        }
+    told = {
+        "image": config.get("Image", ""),
+        "command": config.get("Cmd") or [],
+        "environment": {name: value for name, _, value in pairs},
+        "labels": {k: v for k, v in container.labels.items() if k.startswith(LABEL)},
     }
+    return container.labels.get(SERVICE_LABEL, ENGINE), told
 
 
 def engine_state(
