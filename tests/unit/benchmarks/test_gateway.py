@@ -1,44 +1,84 @@
-"""What benchmarks.gateway makes of the runs past the gateway and through it."""
+"""What benchmarks.gateway makes of the times that the kernel tells."""
+
+import json
 
 import numpy as np
 import pytest
-from benchmarks.gateway.__main__ import Heard, Run, added, row
+from benchmarks.door.client import chat
+from benchmarks.gateway.__main__ import Run, added, seen, table
+from benchmarks.gateway.loop import FIRST_NS, MARK, Told, chunk, whole
+
+MS = 1_000_000
 
 
-def ran(first_ms, gap_ms, late_ms=0.5, cpu_ms=(4.0, 1.0)):
-    gaps = np.full(63, gap_ms / 1e3)
-    return Run(np.array([first_ms / 1e3]), gaps, np.array([late_ms / 1e3]), np.array(cpu_ms) / 1e3)
+def ran(first_ms, gap_ms=0.0):
+    first, gap = np.full(4, first_ms), np.full(252, gap_ms)
+    return Run(first, first, gap + 20.0, gap, np.full(256, 0.1), 2.5, 0.01, 0.02, 1)
+
+
+def told(begun, asked, sent, came):
+    one = Told()
+    one.begun, one.asked, one.sent, one.came = begun, asked, sent, came
+    one.late, one.read = [0] * len(sent), came
+    return one
+
+
+def test_how_late_the_engine_is_is_not_the_gateways():
+    due = 2 * MS + FIRST_NS  # the second text is sent 5 ms later than it should be
+    sent = [due + 3 * MS, due + 28 * MS]
+    found = seen([told(0, 2 * MS, sent, [sent[0] + MS, sent[1] + 4 * MS])], 1.5)
+    assert found.first == pytest.approx([6.0])
+    assert found.first_alone == pytest.approx([3.0])  # 2 ms of the request, 1 ms of the text
+    assert found.gap == pytest.approx([28.0])
+    assert found.gap_alone == pytest.approx([3.0])
+    assert found.way == pytest.approx([1.0, 4.0])
 
 
 def test_what_is_added_is_of_each_rounds_own_difference():
-    past = [ran(303.0, 20.0), ran(313.0, 20.0)]  # the second round was in a bad moment
-    through = [ran(303.4, 20.1, cpu_ms=(4.0, 2.0)), ran(313.6, 20.1, cpu_ms=(4.0, 3.0))]
-    centre, half = added((past, through), "firsts", 50)
-    assert centre == pytest.approx(0.5)
-    assert half < 1.5
-    cells = [cell.strip() for cell in row(64, (past, through)).strip("|").split("|")]
-    assert cells[:3] == ["64", "20", "2"]
-    assert cells[5].startswith("+0.100")
-    assert cells[7:] == ["4.00", "2.50", "0.50", "0.50"]
+    past = [ran(0.1), ran(10.1)]  # the second round was in a bad moment
+    *_, more, half = added((past, [ran(0.6), ran(10.6)]), "first_alone")
+    assert more == pytest.approx([0.5, 0.5])
+    assert half[1] < 0.01
 
 
-def test_a_stream_notes_when_each_text_came():
-    class Loop:
-        now = 0.0
+@pytest.mark.parametrize(
+    ("through", "code", "words"),
+    [
+        ([ran(0.9, 0.05)] * 2, 0, ("within 1.0", "within 0.1")),
+        ([ran(1.9, 0.05)] * 2, 1, ("above 1.0", "within 0.1")),
+        ([ran(0.2, 0.05), ran(1.6, 0.05)], 2, ("not told from 1.0", "within 0.1")),
+        ([ran(0.9, 0.05)], 2, ("not told from 1.0", "not told from 0.1")),  # one round says nothing
+    ],
+)
+def test_an_interval_is_held_against_its_limit(through, code, words):
+    said, found = table(64, ([ran(0.1)] * len(through), through))
+    assert found == code
+    for name, word in zip(("TTFT, less", "gap, less"), words, strict=True):
+        (line,) = (each for each in said.splitlines() if f"| {name}" in each)
+        assert line.endswith(f"| {word} |")
 
-        def time(self):
-            self.now += 1.0
-            return self.now
 
-    heard = Heard.__new__(Heard)
-    heard._loop, heard._head, heard.first_s, heard._begun = Loop(), b"", None, 0.0
-    heard.came = []
-    for piece in (
-        b"HTTP/1.1 200 OK\r\n\r\n",
-        b"data: {1}\n\n",
-        b"data: {2}\n\n",
-        b"data: [DONE]\n\n",
-    ):
-        heard.data_received(piece)
-    assert len(heard.came) == 2
-    assert heard.first_s is not None
+def test_many_streams_have_no_limit():
+    said, code = table(512, ([ran(0.1)] * 2, [ran(9.0)] * 2))
+    assert code == 0
+    assert "within" not in said
+    assert "The gateway's CPU of a stream: 2.50 ms" in said
+
+
+def test_a_text_is_counted_once_wherever_it_is_cut():
+    answer = b"HTTP/1.1 200 OK\r\n\r\n" + chunk(b"data: a" + MARK) + chunk(b"data: b" + MARK)
+    answer += chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+    for cut in range(1, len(answer)):
+        one = Told()
+        assert not one.heard(answer[:cut], 7, 8)
+        assert one.heard(answer[cut:], 9, 10)
+        assert len(one.came) == 2
+        assert one.shared == sum(max(0, p.count(MARK) - 1) for p in (answer[:cut], answer[cut:]))
+
+
+def test_a_request_is_whole_with_its_body():
+    request = chat(64, "?stream=17")
+    assert json.loads(request.partition(b"\r\n\r\n")[2])["max_tokens"] == 64
+    assert whole(bytearray(request)) == 17
+    assert whole(bytearray(request[:-1])) is None
+    assert whole(bytearray(request[:40])) is None
