@@ -109,7 +109,8 @@ def missing(part):
         there = shutil.which("promtool")
         return None if there else "there is no promtool command; Debian has a package of that name"
     if part == "prometheus":
-        servers = ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager")
+        servers = ["prometheus", "prometheus-alertmanager"]
+        servers += [f"prometheus-{name}-exporter" for name in ("node", "blackbox")]
         absent = [name for name in servers if not shutil.which(name)]
         return (
             f"not there: {', '.join(absent)}; Debian's packages are called so" if absent else None

@@ -1,4 +1,4 @@
-"""Debian's Prometheus and node-exporter on loopback, as tests start them and ask them."""
+"""Debian's Prometheus and exporters on loopback, as tests start them and ask them."""
 
 import json
 import shutil
@@ -16,6 +16,7 @@ import ports
 from deployctl.promql import LabelMatcher
 from deployctl.render.alerting import Objectives, Scope, host_groups, rule_groups
 from deployctl.render.monitoring import monitoring_files
+from deployctl.render.monitoring.prometheus import probe_module
 from process_shell import until
 
 FASTER = 60  # every window of the rules is divided by this: an hour is a minute
@@ -119,6 +120,17 @@ class NodeExporter(Program):
         words += ["--collector.disable-defaults", "--collector.meminfo", "--collector.filesystem"]
         words += ["--collector.textfile", f"--collector.textfile.directory={textfiles}"]
         super().__init__(folder, "prometheus-node-exporter", words, port, "/metrics")
+
+
+class BlackboxExporter(Program):
+    """With our configuration of it; `at` is where it listens."""
+
+    def __init__(self, folder):
+        file, port = folder / "blackbox.yaml", ports.free()
+        file.write_text(yaml.safe_dump(probe_module()))
+        self.at = f"127.0.0.1:{port}"
+        words = [f"--config.file={file}", f"--web.listen-address={self.at}"]
+        super().__init__(folder, "prometheus-blackbox-exporter", words, port, "/-/healthy")
 
 
 def scrape(name, program, **labels):

@@ -9,7 +9,8 @@ import yaml
 import known
 from alert_parts import HOUR, case, flat, holds, labelled, promtool, steady, written
 from deployctl.render.alerting import Scope, host_groups
-from deployctl.render.monitoring import monitoring_files
+from deployctl.render.monitoring import Watched, monitoring_files
+from deployctl.render.monitoring.prometheus import probe_jobs, probe_module
 
 pytestmark = pytest.mark.promtool
 
@@ -54,6 +55,8 @@ def card(name, values):
 XID = f'DCGM_FI_DEV_XID_ERRORS{{{CARD},pod="%s"}}'
 CERTIFICATE = "probe_ssl_earliest_cert_expiry"
 EXPIRING, EXPIRES = ("CertificateExpiring", "warning"), ("CertificateExpiring", "critical")
+PROBED, UP = (f'{name}{{job="deployctl_certificates"}}' for name in ("probe_success", "up"))
+NO_TLS, UNSEEN = (("CertificateProbeFailing", severity) for severity in ("critical", "warning"))
 FAILURES = 'prometheus_rule_evaluation_failures_total{rule_group="/r.yaml;deployctl-chat-health"}'
 MACHINES = {
     "an idle night": (machine(), {11 * HOUR: []}),
@@ -145,6 +148,15 @@ MACHINES = {
         {CERTIFICATE: f"{15 * 86400}x{12 * HOUR} {flat(90 * 86400, 36 * HOUR)}"},
         {20 * HOUR: [], 40 * HOUR: []},
     ),
+    "no TLS connection comes about": (
+        {PROBED: f"1x{HOUR} {flat(0, HOUR)}"}, {HOUR + 3: [], HOUR + 10: [NO_TLS]},
+    ),
+    "a gateway is started anew": ({PROBED: f"1x{HOUR} 0x3 {flat(1, HOUR)}"}, {HOUR + 10: []}),
+    "nobody can look": (
+        {PROBED: f"1x{HOUR} stale", UP: f"1x{HOUR} {flat(0, HOUR)}"},
+        {HOUR + 10: [], HOUR + 20: [UNSEEN]},
+    ),
+    "a probe of somebody's own fails": ({"probe_success": flat(0)}, {2 * HOUR: []}),
     "rules of ours are not evaluated": (
         {FAILURES: f"0x{HOUR} {steady(2, HOUR)}"},
         {HOUR: [], HOUR + 15: [("DeployctlRulesFailing", "warning")]},
@@ -167,13 +179,21 @@ def planned_here():
 def test_what_fires_of_a_machine(name, tmp_path):
     series, expected = MACHINES[name]
     files = written(tmp_path, host_groups(MACHINE))
-    series = {labelled(name, 'instance="box:9100",job="node"'): v for name, v in series.items()}
+    box = 'instance="box:9100"'
+    series = {
+        labelled(name, box if "job=" in name else f'{box},job="node"'): values
+        for name, values in series.items()
+    }
     holds(tmp_path, files, case(series, expected))
 
 
 def test_the_page_says_what_a_prometheus_takes_to_have_certificates(tmp_path):
     page = (ROOT / "docs" / "runbooks" / "CertificateExpiring.md").read_text()
-    _, jobs = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    module, jobs = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    plan, spec, _ = known.planned("awq", "l4", domain="llm.example.com", tls="internal")
+    ours = probe_jobs([Watched(plan, spec, "127.0.0.1:8000", "")], "127.0.0.1:9115")
+    assert yaml.safe_load(module) == probe_module()
+    assert yaml.safe_load(jobs) == {"scrape_configs": ours}
     rules = {"rule_files": [str(file) for file in written(tmp_path, host_groups(MACHINE))]}
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({**rules, **yaml.safe_load(jobs)}))
     done = promtool("check", "config", tmp_path / "prometheus.yml")

@@ -1,5 +1,6 @@
 """TLS of the gateway as clients meet it: a certificate that is renewed under them, the openai
-client, streams over HTTP/2, and ten thousand that hold a connection and say nothing."""
+client, streams over HTTP/2, and ten thousand that hold a connection and say nothing; and who is
+told where it is renewed no more."""
 
 import http.client
 import json
@@ -16,13 +17,19 @@ import pytest
 from tests.e2e.gateway_parts import Users, needs_caddy
 
 import ports
+from deployctl.render.alerting import PROBES, Scope, host_groups
+from deployctl.render.monitoring import Watched
+from deployctl.render.monitoring.prometheus import probe_jobs
+from deployctl.targets.history import Release
 from deployctl.targets.process import procfs
 from process_shell import PATIENCE_S, Shell, until
+from prometheus_parts import BlackboxExporter, Prometheus
 
 pytestmark = pytest.mark.night
 
 IDLE = 10_000
 LIFETIME = "2m"  # Caddy renews when a third of it is left
+FASTER = 600  # than they are, our rules: a quarter of those two minutes is left for six seconds
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +60,14 @@ def certificate(shell):
         return connection.getpeercert()
 
 
-def shorten(shell):
-    """Has the gateway's certificates live for minutes, and nothing else of it changed."""
+def shorten(shell, renewed="5s"):
+    """Has the gateway's certificates live for minutes, and nothing else of it changed. `renewed`:
+    how often it looks whether they are to be."""
     folder = shell.state / "gateway"
     document = json.loads((folder / "caddy.json").read_text())
     automation = document["apps"]["tls"]["automation"]
     automation["policies"][0]["issuers"][0]["lifetime"] = LIFETIME
-    automation["renew_interval"] = "5s"
+    automation["renew_interval"] = renewed
     (folder / "caddy.json").write_text(json.dumps(document))
     for old in folder.glob("data/certificates/local/*"):  # that is good for half a day
         shutil.rmtree(old)
@@ -158,3 +166,57 @@ def asks(connection):
     connection.request("GET", "/nobody")
     answer = connection.getresponse()
     assert (answer.status, answer.read()[:1]) == (404, b"{")
+
+
+@pytest.fixture
+def told(served, tmp_path):
+    """A Prometheus with our rules, whose blackbox-exporter looks at the gateway as we say."""
+    exporter = BlackboxExporter(tmp_path)
+    try:
+        file = served.state / "process" / "tiny" / "releases" / "000001.json"
+        release = Release.model_validate_json(file.read_bytes())
+        service = Watched(release.plan, release.spec, f"127.0.0.1:{served.port}", "")
+        jobs = probe_jobs([service], exporter.at)
+        machine = Scope("", release.plan.engine.version, (), interval_s=FASTER, faster=FASTER)
+        prometheus = Prometheus(tmp_path, {"scrape_configs": jobs}, host_groups(machine))
+        prometheus.exporter = exporter
+        yield prometheus
+        prometheus.end()
+    finally:
+        exporter.end()
+
+
+def severities(prometheus, alert):
+    found = prometheus.now(f'ALERTS{{alertname="{alert}",alertstate="firing"}}')
+    return {labels["severity"] for labels, _ in found}
+
+
+@pytest.mark.prometheus
+def test_one_that_is_renewed_no_more_is_told_of_before_and_after_its_end(served, told):
+    long = certificate(served)["serialNumber"]
+    shorten(served)
+    until(lambda: another(served, long))
+    first, began = certificate(served), time.time()
+    ends = ssl.cert_time_to_seconds(first["notAfter"])
+    seen = f'probe_ssl_earliest_cert_expiry{{job="{PROBES}"}}'
+    until(lambda: [at for _, at in told.now(seen)] == [ends])
+    until(lambda: another(served, first["serialNumber"]))
+    until(lambda: told.now(seen)[0][1] > ends)
+    told_of = 'ALERTS{alertname="CertificateExpiring"}'
+    assert not told.has_data(told_of, int(time.time() - began))
+
+    shorten(served, renewed="1h")
+    renewed = told.now(seen)[0][1]
+    until(lambda: (found := told.now(seen)) and found[0][1] > renewed)
+    last = told.now(seen)[0][1]
+    until(lambda: severities(told, "CertificateExpiring") == {"warning"})
+    until(lambda: severities(told, "CertificateExpiring") == {"warning", "critical"})
+    assert time.time() < last
+    until(lambda: time.time() > last + 5)
+    assert severities(told, "CertificateExpiring") == {"warning", "critical"}  # as clients see it
+    assert severities(told, "CertificateProbeFailing") == set()
+
+    os.kill(proxy(served), signal.SIGSTOP)
+    until(lambda: severities(told, "CertificateProbeFailing") == {"critical"})
+    told.exporter.end()
+    until(lambda: severities(told, "CertificateProbeFailing") == {"warning"})

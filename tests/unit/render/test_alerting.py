@@ -54,7 +54,8 @@ def test_every_alert_says_whose_it_is_how_bad_and_where_to_read_on():
         if alert["alert"] not in ("VllmAbsent", "VllmScrapeFailing", "VllmKeysUnreadable"):
             assert "$value" in summary  # the figure
     for alert in of_machines():
-        assert "$value" in alert["annotations"]["summary"]
+        if alert["alert"] != "CertificateProbeFailing":
+            assert "$value" in alert["annotations"]["summary"]
         assert set(alert["labels"]) == {"severity"}
     keys = [(a["alert"], *sorted(a["labels"].items())) for a in alerts()]
     assert len(set(keys)) == len(keys)

@@ -10,6 +10,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from deployctl.render import door
+from deployctl.render.alerting import PROBES
 from deployctl.render.monitoring import Watched, monitoring_files, monitoring_folder
 from deployctl.render.monitoring.alertmanager import configuration, routed, unheard
 from deployctl.render.monitoring.stack import StackSettings, parts, stack_files
@@ -170,7 +171,7 @@ def compose(services=(), **settings):
 
 
 def test_every_part_is_fenced_in_and_on_loopback(watched):
-    document = compose([watched()], cards=True)
+    document = compose([watched()], cards=True, certificates=True)
     assert set(document["services"]) == set(parts())
     for name, part in document["services"].items():
         assert part["cap_drop"] == ["ALL"]
@@ -218,6 +219,43 @@ def test_cards_are_looked_at_where_there_are_any(watched):
         re.findall(r"DCGM_\w+", "".join(t for p, t in files.items() if "/dashboards/" in p))
     )
     assert asked == {line.split(",")[0] for line in counters}
+
+
+def test_certificates_are_looked_at_where_there_are_any(watched):
+    plain, domain = watched("plain"), {"domain": "llm.example.com", "tls": "internal"}
+    chat = watched(**domain, gateway_port=8443)
+    code = chat._replace(plan=chat.plan.model_copy(update={"name": "code"}))
+    usual = watched("usual", port=8001, **domain)
+    settings = StackSettings(ports={"blackbox-exporter": 19115})
+    assert settings.unseen([plain]) == []
+    assert settings.unseen([plain, chat]) == ["certificates"]
+    assert settings.seeing([chat]).unseen([chat]) == []
+    assert "blackbox-exporter" in settings.seeing([chat]).seeing([]).parts  # it stays
+    assert "blackbox-exporter" not in settings.parts
+
+    def probes(*services):
+        files = stack_files(services, settings.seeing(services), "/state")
+        jobs = loaded(files, "prometheus/prometheus.yaml")["scrape_configs"]
+        return [job for job in jobs if job["job_name"] == PROBES]
+
+    assert probes(plain) == probes() == []
+    (job,) = probes(plain, chat, code, usual)
+    assert job["static_configs"] == [
+        {
+            "targets": ["127.0.0.1:19115"],
+            "labels": {
+                "instance": f"llm.example.com:{port}",
+                "__param_target": f"127.0.0.1:{port}",
+                "__param_hostname": "llm.example.com",
+            },
+        }
+        for port in (443, 8443)
+    ]
+    folder = monitoring_folder([plain, chat], ())
+    (_, _, theirs) = loaded(folder, "prometheus/scrape.yaml")["scrape_configs"]
+    assert theirs["static_configs"][0]["targets"] == ["127.0.0.1:9115"]
+    assert theirs["params"]["module"][0] in loaded(folder, "blackbox/blackbox.yaml")["modules"]
+    assert not any(path.startswith("blackbox") for path in monitoring_folder([plain], ()))
 
 
 def test_figures_of_load_tests_are_read_where_deployctl_writes_them():

@@ -62,7 +62,7 @@ class MonitoringRequest(BaseModel):
     monitoring_port: list[str] | None = option(
         None,
         "Port of a part, NAME=PORT: grafana (3000), prometheus (9090), alertmanager (9093), "
-        "node-exporter (9100), dcgm-exporter (9400). Repeatable.",
+        "node-exporter (9100), blackbox-exporter (9115), dcgm-exporter (9400). Repeatable.",
         "Monitoring",
         metavar="NAME=PORT",
         show_default=False,

@@ -111,10 +111,10 @@ def bring_up(
         stack = monitoring_of(settings.state_dir)
         stack.check()
         there = _services(settings, silent)
-        cards = any(each.watched.plan.accelerator == "cuda" for each in there)
         folder = settings.textfile_dir
         textfiles = before.textfiles if folder is None else str(folder)
-        wanted = wanted.model_copy(update={"cards": before.cards or cards, "textfiles": textfiles})
+        wanted = wanted.model_copy(update={"textfiles": textfiles})
+        wanted = wanted.seeing([each.watched for each in there])
         _refuse_shared(wanted)
         for part in wanted.parts:
             stack.check_port(part, wanted.port(part))
@@ -146,9 +146,8 @@ def keep_in_step(tell: Tell = silent) -> None:
                 tell(Event("note", f"{said}, down --monitoring ends it"))
                 return
             found = _services(settings, tell)
-            cards = any(each.watched.plan.accelerator == "cuda" for each in found)
-            if cards and not wanted.cards:
-                tell(Event("note", "up --with-monitoring looks at cards, too"))
+            for what in wanted.unseen([each.watched for each in found]):
+                tell(Event("note", f"up --with-monitoring looks at {what}, too"))
             # A service does not wait until a Prometheus has read all that it recorded.
             _apply(settings, stack, wanted, found, None, tell, replay_s=START_S)
             if not found:

@@ -7,9 +7,10 @@ page in docs/runbooks, and a severity: `critical` wakes somebody, `warning` wait
 from typing import Any
 
 from deployctl.render.alerting import capacity, health, host, objectives, usage
+from deployctl.render.alerting.host import PROBES
 from deployctl.render.alerting.scope import Objectives, Scope
 
-__all__ = ["Objectives", "Scope", "host_groups", "rule_groups"]
+__all__ = ["PROBES", "Objectives", "Scope", "host_groups", "rule_groups"]
 
 
 def rule_groups(scope: Scope, wanted: Objectives) -> list[dict[str, Any]]:

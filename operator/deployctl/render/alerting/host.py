@@ -30,6 +30,7 @@ _SEEN = 30 * DAY  # how far back it is looked for when a certificate was new
 _TIGHT, _ROOM = 0.05, 0.3  # shares that are left: next to nothing, and no reason to look ahead
 _CARD = ("instance", "Hostname", "gpu", "UUID")  # without the pod, which changes with a rollout
 _WHERE = "card {{ $labels.gpu }} of {{ or $labels.Hostname $labels.instance }}"
+PROBES = "deployctl_certificates"  # the job of probes that look at them; no service's
 # What NVIDIA's list of XIDs lays to a program, or to one that was ended; others are the card's.
 _PROGRAMS = (13, 31, 43, 45)
 # Nobody keeps a cache there, or it is a view of what is elsewhere.
@@ -189,4 +190,20 @@ def _certificates(scope: Scope) -> Iterator[dict[str, Any]]:
         wait=HOUR,
         severity="warning",
         summary=f"{what}, and is not renewed",
+    )
+    # An exporter that does not answer gives no series of its own; `up` is there all the same.
+    ours = LabelMatcher("job", "=", PROBES)
+    yield scope.alert(
+        "CertificateProbeFailing",
+        compare(scope.series.around("probe_success", ours), "==", 0),
+        wait=5 * MINUTE,
+        severity="critical",
+        summary="no client gets a TLS connection to {{ $labels.instance }}",
+    )
+    yield scope.alert(
+        "CertificateProbeFailing",
+        compare(scope.series.beside("up", ours), "==", 0),
+        wait=15 * MINUTE,
+        severity="warning",
+        summary="nobody looks at the certificate of {{ $labels.instance }}",
     )

@@ -9,12 +9,16 @@ from typing import Any
 from deployctl import assets
 from deployctl.engines.vllm.versions import key
 from deployctl.render import door
-from deployctl.render.bundle import NOT_COMMITTED
+from deployctl.render.bundle import LOOPBACK, NOT_COMMITTED
 from deployctl.render.monitoring import alertmanager, grafana
 from deployctl.render.monitoring.prometheus import (
     HOST_RULES,
+    PROBE_FILE,
+    PROBE_PORT,
     Watched,
     host_rules,
+    probe_jobs,
+    probe_module,
     rules,
     scrape_job,
 )
@@ -29,9 +33,10 @@ def monitoring_folder(services: Sequence[Watched], receivers: Receivers) -> dict
     """Every file by its path. A token's file is `../secrets/NAME`, as Prometheus reads it: from
     where its own file is."""
     newest = max((each.plan.engine.version for each in services), key=key)
+    probes = probe_jobs(services, f"{LOOPBACK}:{PROBE_PORT}")
     files = {
         "prometheus/scrape.yaml": _written(
-            {"scrape_configs": [scrape_job(each) for each in services]},
+            {"scrape_configs": [*map(scrape_job, services), *probes]},
             "For scrape_config_files of prometheus.yml.",
         ),
         f"prometheus/rules/{HOST_RULES}": _written(
@@ -54,6 +59,10 @@ def monitoring_folder(services: Sequence[Watched], receivers: Receivers) -> dict
     for each in services:
         said = f"For rule_files of prometheus.yml: the service {each.plan.name}."
         files[f"prometheus/rules/{each.plan.name}.yaml"] = _written(rules(each), said)
+    if probes:
+        files[f"blackbox/{PROBE_FILE}"] = _written(
+            probe_module(), "For --config.file of blackbox-exporter, or into its own."
+        )
     for name, text in grafana.boards(services).items():
         files[f"grafana/dashboards/{name}"] = text
     return files
@@ -90,6 +99,7 @@ def _page(services: Sequence[Watched], receivers: Receivers) -> str:
             for each in services
         ),
         tokens=tokens or "# no service has a door",
+        certificates=_certificates(services),
         boards=_BOARDS,
         versions=" and ".join(versions),
         receivers="\n".join(
@@ -99,6 +109,15 @@ def _page(services: Sequence[Watched], receivers: Receivers) -> str:
         )
         or "| none | | | |",
         unheard=_said(receivers),
+    )
+
+
+def _certificates(services: Sequence[Watched]) -> str:
+    if not any(each.spec.domain for each in services):
+        return "No service has a certificate to look at."
+    return (
+        f"Certificates are looked at by a blackbox-exporter at {LOOPBACK}:{PROBE_PORT} (Debian's "
+        f"`prometheus-blackbox-exporter`),\nwhose `--config.file` is `blackbox/{PROBE_FILE}`."
     )
 
 

@@ -1,15 +1,20 @@
 """What Prometheus is told: what to scrape, and by which rules to judge it."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from deployctl.planning.plan import ServingPlan
 from deployctl.promql import LabelMatcher
 from deployctl.render import door, gateway
-from deployctl.render.alerting import Objectives, Scope, host_groups, rule_groups
+from deployctl.render.alerting import PROBES, Objectives, Scope, host_groups, rule_groups
+from deployctl.render.gatewayentry import HTTPS_PORT
 from deployctl.spec import ServiceSpec
 
 HOST_RULES = "host_rules.yaml"  # no service's: their names have no underscore
 INTERVAL_S = 15  # between two scrapes, and between two evaluations of a rule
+PROBE_FILE = "blackbox.yaml"  # the configuration of blackbox-exporter
+PROBE_PORT = 9115  # where it usually listens
+_MODULE = "certificate"
 
 
 class Watched(NamedTuple):
@@ -60,6 +65,41 @@ def scrape_job(watched: Watched) -> dict[str, Any]:
         **({"authorization": {"credentials_file": watched.token_file}} if guarded else {}),
         "static_configs": watched.places,
     }
+
+
+def probe_jobs(services: Sequence[Watched], exporter: str) -> list[dict[str, Any]]:
+    """How blackbox-exporter, at HOST:PORT, is asked for the certificates that their gateways show:
+    one job, or none. Services may share a domain."""
+    places = {
+        (each.spec.domain, each.spec.gateway_port or HTTPS_PORT, each.address.rpartition(":")[0])
+        for each in services
+        if each.spec.domain
+    }
+    targets = [
+        {
+            "targets": [exporter],
+            "labels": {
+                "instance": f"{domain}:{port}",
+                "__param_target": f"{host}:{port}",
+                "__param_hostname": domain,
+            },
+        }
+        for domain, port, host in sorted(places)
+    ]
+    job = {
+        "job_name": PROBES,
+        "metrics_path": "/probe",
+        "params": {"module": [_MODULE]},
+        "static_configs": targets,
+    }
+    return [job] if targets else []
+
+
+def probe_module() -> dict[str, Any]:
+    """What blackbox-exporter does for that: a TLS connection and no request. It takes whatever
+    certificate it is shown: one that has ended is to be seen still."""
+    tcp = {"tls": True, "tls_config": {"insecure_skip_verify": True}}
+    return {"modules": {_MODULE: {"prober": "tcp", "timeout": "5s", "tcp": tcp}}}
 
 
 def rules(watched: Watched) -> dict[str, Any]:

@@ -21,8 +21,11 @@ from deployctl.render.monitoring import alertmanager, grafana
 from deployctl.render.monitoring.prometheus import (
     HOST_RULES,
     INTERVAL_S,
+    PROBE_FILE,
     Watched,
     host_rules,
+    probe_jobs,
+    probe_module,
     rules,
     scrape_job,
 )
@@ -35,6 +38,7 @@ PASSWORD = "admin_password"  # noqa: S105  the name of Grafana's file
 STATE_LABEL = LABEL + "state"  # of every container: the state folder that it belongs to
 PORT_LABEL = LABEL + "port"  # of every container: where it listens
 CARDS = "dcgm-exporter"  # the part for hosts with cards
+CERTIFICATES = "blackbox-exporter"  # and for gateways with certificates
 RETENTION = ("15d", "8GB")  # whichever is less
 _SECRETS = "/run/secrets"
 _BOARDS = "/etc/deployctl/dashboards"
@@ -55,6 +59,7 @@ class StackSettings(BaseModel):
     images: dict[str, str] = {}
     receivers: Receivers = ()
     cards: bool = False  # whether a service had any, so that they are looked at
+    certificates: bool = False  # the same of its gateway
     textfiles: str | None = None  # the folder of releases' and load tests' figures, where there is
 
     def port(self, part: str) -> int:
@@ -72,7 +77,20 @@ class StackSettings(BaseModel):
     @property
     def parts(self) -> list[str]:
         """The parts that run."""
-        return [part for part in parts() if part != CARDS or self.cards]
+        wanted = {CARDS: self.cards, CERTIFICATES: self.certificates}
+        return [part for part in parts() if wanted.get(part, True)]
+
+    def unseen(self, services: Sequence[Watched]) -> list[str]:
+        """What these have and no part here looks at, by the names of the fields above."""
+        there = {
+            "cards": any(each.plan.accelerator == "cuda" for each in services),
+            "certificates": any(each.spec.domain for each in services),
+        }
+        return [name for name, has in there.items() if has and not getattr(self, name)]
+
+    def seeing(self, services: Sequence[Watched]) -> "StackSettings":
+        """With what looks at that, too. What was there once stays."""
+        return self.model_copy(update=dict.fromkeys(self.unseen(services), True))
 
 
 def parts() -> Mapping[str, dict[str, Any]]:
@@ -103,6 +121,7 @@ def stack_files(
         "grafana/provisioning/datasources/deployctl.yaml": _written(sources),
         "grafana/provisioning/dashboards/deployctl.yaml": _written(grafana.provider(_BOARDS)),
         f"{CARDS}/counters.csv": _counters(),
+        f"{CERTIFICATES}/{PROBE_FILE}": _written(probe_module()),
     }
     files |= {f"prometheus/rules/{w.plan.name}.yaml": _written(rules(w)) for w in services}
     files |= {f"grafana/dashboards/{name}": t for name, t in grafana.boards(services).items()}
@@ -141,6 +160,7 @@ def _prometheus(services: Sequence[Watched], settings: StackSettings) -> dict[st
         "rule_files": ["rules/*.yaml"],
         "scrape_configs": [
             *(scrape_job(watched) for watched in services),
+            *(probe_jobs(services, _at(settings, CERTIFICATES)) if settings.certificates else ()),
             *(
                 {"job_name": part, "static_configs": [{"targets": [_at(settings, part)]}]}
                 for part in own
@@ -277,10 +297,21 @@ def _cards_part(settings: StackSettings) -> dict[str, Any]:
     }
 
 
+def _certificates_part(settings: StackSettings) -> dict[str, Any]:
+    return {
+        "command": [
+            f"--config.file=/etc/deployctl/{PROBE_FILE}",
+            f"--web.listen-address={_at(settings, CERTIFICATES)}",
+        ],
+        "volumes": [bind_mount(f"./{CERTIFICATES}", "/etc/deployctl")],
+    }
+
+
 _OWN = {
     "prometheus": _prometheus_part,
     "alertmanager": _alertmanager_part,
     "grafana": _grafana_part,
     "node-exporter": _node_part,
     CARDS: _cards_part,
+    CERTIFICATES: _certificates_part,
 }
