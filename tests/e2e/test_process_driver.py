@@ -122,6 +122,7 @@ def test_the_exit_code_of_one_that_died_loading(driver, started):
     release = started(wait=False, die_loading="3")
     until(lambda: driver.state(release).condition == "dead")
     assert driver.state(release).detail == "exit code 3"
+    assert not driver.state(release).has_memory
     assert any("No available memory" in line for line in driver.logs(release, tail=5, follow=False))
 
 
@@ -134,6 +135,7 @@ def test_a_killed_supervisor_leaves_nothing_that_down_cannot_find(driver, starte
     assert "supervisor was killed" in driver.state(release).detail
     left = [who for who in family if procfs.alive(who)]
     assert left  # the orphans live on
+    assert driver.state(release).has_memory
     assert set(left) <= set(members(driver, release))
     driver.stop(release, ignore)
     assert not [who for who in family if procfs.alive(who)]

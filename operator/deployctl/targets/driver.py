@@ -32,6 +32,12 @@ class EngineState(NamedTuple):
     hint: str | None = None  # of one that died: what to do, where the target knows
     cards: tuple[str, ...] = ()  # that its pods were given by claim, on Kubernetes
     restarts: Restarts = NONE  # by its watchdog, on a host
+    lingers: bool = False  # of one that died: some of it runs still, or is about to again
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether it holds what its plan gives it, or is about to: one that has ended does not."""
+        return self.condition == "running" or self.lingers
 
 
 class Surveyed(NamedTuple):

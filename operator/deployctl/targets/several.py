@@ -110,6 +110,7 @@ def together(states: Sequence[EngineState]) -> EngineState:
         started=min((state.started for state in running if state.started), default=None),
         memory_bytes=sum(state.memory_bytes or 0 for state in running) or None,
         restarts=_restarts([state.restarts for state in states]),
+        lingers=not running and any(state.lingers for state in states),
     )
 
 

@@ -81,6 +81,21 @@ def test_condition(found, condition, detail):
     assert state.started == "2026-11-24T08:05:07+00:00"
 
 
+@pytest.mark.parametrize(
+    ("found", "before", "has"),
+    [
+        (record("running", health="starting"), None, True),
+        (record("running", health="starting", restarts=1), 0, True),  # started again, as it loads
+        (record("restarting", ExitCode=1), None, True),
+        (record("running", health="unhealthy", said=[LAST_WORD]), None, False),  # its watchdog
+        (record("exited", ExitCode=1), None, False),
+        (record("created"), None, False),
+    ],
+)
+def test_one_that_has_ended_for_good_holds_no_memory(found, before, has):
+    assert engine_state(found, restarts_before=before).has_memory == has
+
+
 def test_restarts_before_ours_do_not_count():
     found = record("running", health="starting", restarts=2)
     assert engine_state(found, restarts_before=2).condition == "running"

@@ -35,7 +35,8 @@ def running_here(
     accelerator: Accelerator, targets: Collection[TargetKind]
 ) -> dict[str, CardHolding]:
     """What services that were brought up from here hold of the cards of the host of these targets,
-    or of its memory those on its CPU; one that a killed deployctl left unfinished, too.
+    or of its memory those on its CPU; one that a killed deployctl left unfinished, too, and none
+    of which nothing runs.
 
     Raises:
         DockerError: it is not known where the engine is.
@@ -55,7 +56,7 @@ def running_here(
                 for release in (history.deployed(releases), *history.pending(releases)):
                     if release is None or release.plan.accelerator != accelerator:
                         continue
-                    if driver.state(release).condition != "absent":
+                    if driver.state(release).has_memory:
                         found[ref.service] = held_by(release.plan)
     return found
 
@@ -84,7 +85,11 @@ def refuse_no_room(store: Store, ref: ServiceRef, revision: int | None) -> None:
     release, current = history.to_go_back_to(releases, revision), history.deployed(releases)
     in_place = current is not None and release.revision == current.revision
     if not in_place and not _by_the_shell(release, ref.target):
-        refuse_crowded(release, running_here(release.plan.accelerator, [ref.target]))
+        kind = release.plan.accelerator
+        running = running_here(kind, [ref.target])
+        if current is not None and current.plan.accelerator == kind:
+            running.setdefault(ref.service, held_by(current.plan))  # though it may be dead
+        refuse_crowded(release, running)
 
 
 def _by_the_shell(release: Release, target: TargetKind) -> bool:
@@ -97,7 +102,7 @@ def _by_the_shell(release: Release, target: TargetKind) -> bool:
 
 def refuse_crowded(release: Release, running: Mapping[str, CardHolding]) -> None:
     """Refuses a release that has no room on its cards, beside what others hold of them. One that
-    takes no more than what runs of its service may have it: that is there, whatever we count.
+    takes no more than what is in place of its service may have it, whatever we count.
 
     Raises:
         PlanRefusedError: says who holds what, and what would make room.

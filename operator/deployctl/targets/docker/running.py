@@ -127,9 +127,9 @@ def engine_state(
     by_docker, by_watchdog = int(record.get("RestartCount", 0)), _watchdog(state)
     health = str((state.get("Health") or {}).get("Status", ""))
     died_since = restarts_before is not None and all_restarts(record) > restarts_before
+    given_up = by_watchdog.gave_up and health != "healthy"
     detail = []
     if status == "running":
-        given_up = by_watchdog.gave_up and health != "healthy"
         condition = "dead" if (died_since and health != "healthy") or given_up else "running"
         if given_up:
             detail.append(by_watchdog.why)
@@ -157,6 +157,7 @@ def engine_state(
         container=str(record.get("Name", "")).lstrip("/") or None,
         memory_bytes=memory,
         restarts=by_watchdog,
+        lingers=condition == "dead" and status in ("running", "restarting") and not given_up,
     )
 
 

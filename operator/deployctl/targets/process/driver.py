@@ -218,9 +218,9 @@ class ProcessDriver:
         """
         run = self._run(release)
         if run.supervisor() is None:
-            left = self._members(release) if run.folder.is_dir() else []
-            if left:
-                return EngineState("dead", "its records are gone, but processes are left")
+            if run.folder.is_dir() and self._members(release):
+                said = "its records are gone, but processes are left"
+                return EngineState("dead", said, lingers=True)
             return EngineState("absent")
         engine, restarts = run.engine(), run.restarts()
         started = engine[1] if engine else None
@@ -240,13 +240,14 @@ class ProcessDriver:
                 pid=engine[0].pid if engine and runs else None,
                 memory_bytes=procfs.resident_bytes([supervisor, *family]),
                 restarts=restarts,
+                lingers=failed,
             )
         if not run.this_boot():
             return EngineState("dead", "the machine was restarted", started=started)
         detail = "its supervisor was killed"
         if orphans := self._members(release):
             detail += f"; {len(orphans)} of its processes are left"
-        return EngineState("dead", detail, started=started)
+        return EngineState("dead", detail, started=started, lingers=bool(orphans))
 
     def logs(self, release: Release, *, tail: int | None, follow: bool) -> Iterator[str]:
         """Yields the engine's log."""
@@ -311,8 +312,7 @@ class ProcessDriver:
 
     def _command(self, release: Release) -> Command:
         """What is started. Behind a gateway, which is told where, one whose port is taken has
-        another: there the former engine serves until this one has answered, or somebody else has
-        come to listen since that was let go."""
+        another: the former engine is there until this one has answered, or somebody else is."""
         command = command_of(release)
         if gateway.entry_of(release.bundle) and host.port_error(command.port, command.host):
             return command_of(release, host.free_port())

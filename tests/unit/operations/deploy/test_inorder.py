@@ -25,6 +25,7 @@ from deployctl.planning.fleet.make import PlannedFleet
 from deployctl.planning.fleet.order import CardHolding, held_by
 from deployctl.planning.fleet.result import FleetCard, FleetPlan
 from deployctl.spec import ServiceSpec
+from deployctl.targets.driver import EngineState
 from deployctl.targets.store import ServiceRef, Store
 from known import planned
 
@@ -150,12 +151,13 @@ def test_what_a_plan_holds():
 
 
 def test_what_runs_here_is_of_the_cards_or_of_the_cpu(make_release, tmp_path, monkeypatch):
-    """An engine on the CPU has nothing of a card, and one that was left unfinished has its own."""
+    """An engine on the CPU has nothing of a card, and one that was left unfinished has its own; one
+    that died has nothing, unless some of it is left."""
     store = Store(tmp_path / "state")
-    absent = []
+    states = {}
 
     def state(release):
-        return SimpleNamespace(condition="absent" if release.service in absent else "running")
+        return states.get(release.service, EngineState("running"))
 
     monkeypatch.setattr(oncards, "open_store", lambda: (None, store))
     monkeypatch.setattr(oncards, "open_driver", lambda *_: SimpleNamespace(state=state))
@@ -167,8 +169,11 @@ def test_what_runs_here_is_of_the_cards_or_of_the_cpu(make_release, tmp_path, mo
     store.save(ServiceRef("process", "left"), left)
     assert sorted(running_here("cuda", ["process"])) == ["chat", "left"]
     assert sorted(running_here("cpu", ["process"])) == ["words"]
-    absent.append("left")
+    states["left"] = EngineState("absent")
     assert sorted(running_here("cuda", ["process"])) == ["chat"]
+    states["left"] = EngineState("dead", lingers=True)
+    states["chat"] = EngineState("dead")
+    assert sorted(running_here("cuda", ["process"])) == ["left"]
 
 
 def test_of_two_fleets_at_once_the_second_begins_nothing(make_release, tmp_path, monkeypatch):
@@ -230,14 +235,17 @@ def test_a_revision_without_room_beside_the_others_is_not_gone_back_to(
 def test_what_is_in_place_has_the_room_that_it_had_whatever_we_count(
     make_release, tmp_path, monkeypatch
 ):
-    """After a restart of the machine it is brought up as it was: it served beside the others."""
+    """After a restart of the machine it is brought up as it was: it served beside the others. So
+    may any other revision be that takes no more, whether the one in place has died or not."""
     store, ref = Store(tmp_path), ServiceRef("process", "tiny")
-    plan, *_ = planned("awq", "l4", name="tiny", gpu_memory_utilization=0.9)
     monkeypatch.setattr(oncards, "running_here", lambda *_: {"b": holding("b", 12)})
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    for revision, status in enumerate(("superseded", "deployed"), start=1):
+    for revision, share in enumerate((0.95, 0.8, 0.9), start=1):
+        plan, *_ = planned("awq", "l4", name="tiny", gpu_memory_utilization=share)
+        status = "deployed" if revision == 3 else "superseded"
         release = make_release(revision=revision, status=status)
         store.save(ref, release.model_copy(update={"service": "tiny", "plan": plan}))
+    refuse_no_room(store, ref, 3)
     refuse_no_room(store, ref, 2)
     with pytest.raises(PlanRefusedError, match="revision 1 needs"):
         refuse_no_room(store, ref, 1)
@@ -250,7 +258,7 @@ def test_what_this_host_has_is_told_without_a_cluster(make_release, tmp_path, mo
     """It may be out of reach, and asks for a login where nobody is."""
     store = Store(tmp_path, {"kubernetes": lambda: pytest.fail("the cluster is asked")})
     monkeypatch.setattr(oncards, "open_store", lambda: (None, store))
-    runs = SimpleNamespace(state=lambda release: SimpleNamespace(condition="running"))
+    runs = SimpleNamespace(state=lambda release: EngineState("running"))
     monkeypatch.setattr(oncards, "open_driver", lambda *_: runs)
     release = make_release(status="deployed", name="chat", plan={"accelerator": "cuda"})
     store.save(ServiceRef("process", "chat"), release)
@@ -275,7 +283,7 @@ def test_what_this_machine_has_is_none_of_the_cards_of_another_host(
     monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
     store = Store(tmp_path)
     monkeypatch.setattr(oncards, "open_store", lambda: (None, store))
-    runs = SimpleNamespace(state=lambda release: SimpleNamespace(condition="running"))
+    runs = SimpleNamespace(state=lambda release: EngineState("running"))
     monkeypatch.setattr(oncards, "open_driver", lambda *_: runs)
     for kind, name in (("docker", "chat"), ("process", "here")):
         release = make_release(status="deployed", name=name, plan={"accelerator": "cuda"})
