@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deployctl.targets.process import procfs
-from deployctl.targets.process.runs import MARKER
+from deployctl.targets.process.command import MARKER
 from process_parts import PYTHONPATH, write_checkpoint
 
 PATIENCE_S = 180.0  # on a machine that does other things too

@@ -10,7 +10,7 @@ import pytest
 
 from deployctl.errors import EngineError, ModelError, PortTakenError, StateError
 from deployctl.targets.process import ProcessDriver, procfs
-from deployctl.targets.process.runs import MARKER
+from deployctl.targets.process.command import MARKER
 from deployctl.targets.readiness import ask
 
 pytestmark = pytest.mark.usefixtures("fake_engine")

@@ -10,8 +10,9 @@ from deployctl.errors import InputError, PlanRefusedError, StateError, TargetErr
 from deployctl.targets import cores
 from deployctl.targets.cores import Thread
 from deployctl.targets.process import logfile
+from deployctl.targets.process.command import Command, environment
 from deployctl.targets.process.preflight import vllm_version
-from deployctl.targets.process.runs import Command, RunFolder, environment
+from deployctl.targets.process.runs import RunFolder
 
 
 def test_the_command_is_the_plan_s_and_no_more(make_release):

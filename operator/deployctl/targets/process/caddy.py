@@ -25,7 +25,8 @@ from deployctl.render.gateway import ADMIN, GRACE_S, LEAST_VERSION, MOST_FILES, 
 from deployctl.targets import proxies, restarts
 from deployctl.targets.gateway import CONFIGURATION, NEXT
 from deployctl.targets.process import logfile, procfs
-from deployctl.targets.process.runs import JOB_FILE, MARKER, RunFolder
+from deployctl.targets.process.command import MARKER
+from deployctl.targets.process.runs import JOB_FILE, RunFolder
 from deployctl.targets.process.starting import supervise
 
 _RESTARTS = 60  # an hour

@@ -29,7 +29,8 @@ from deployctl.targets.gatewayfiles import FolderFiles
 from deployctl.targets.history import Release, numbered, replicas
 from deployctl.targets.process import logfile, preflight, procfs
 from deployctl.targets.process.caddy import Caddy
-from deployctl.targets.process.runs import MARKER, Command, RunFolder, environment
+from deployctl.targets.process.command import MARKER, Command, environment
+from deployctl.targets.process.runs import RunFolder
 from deployctl.targets.process.starting import supervise
 
 GRACE_S = 15.0  # from SIGTERM to SIGKILL, for the engine
