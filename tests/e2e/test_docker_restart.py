@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.e2e.docker_parts import START_SECONDS, Cli, docker, inspect, left, sweep, until
+from tests.e2e.docker_parts import GATEWAY, START_SECONDS, Cli, docker, inspect, left, sweep, until
+from tests.e2e.gateway_parts import Users
 
 import ports
 
@@ -45,6 +46,31 @@ def test_services_come_back(tmp_path, tiny_checkpoint, fake_engine_image, servic
     cli("down", service)
     restart()
     assert left(service)["containers"] == []
+
+
+def test_replicas_and_their_gateway_come_back(
+    tmp_path, gateway_image, tiny_checkpoint, fake_engine_image, service
+):
+    cli, gateway_port = Cli(tmp_path / "state"), ports.free()
+    words = ["up", "--model", tiny_checkpoint, "--gpu", "cpu", "--target", "docker"]
+    words += ["--image", fake_engine_image, "--name", service, "--kv-cache-gib", "0.25"]
+    try:
+        up = cli.json(*words, "--replicas", 2, "--gateway-port", gateway_port)
+        restart()
+        replicas = lambda: [e["health"] for e in cli.status(service)["replicas"]]  # noqa: E731
+        until(
+            lambda: replicas() == ["serving", "serving"],
+            seconds=START_SECONDS, what="both serve again",
+        )  # fmt: skip
+        url = f"http://127.0.0.1:{gateway_port}"
+        with Users(url, new=1, kept=1, model=up["model"]) as users:
+            until(lambda: len(users.asked) > 20, seconds=60, what="users are served")
+        assert users.failed == []
+    finally:
+        cli("down", service, "--volumes")
+    restart()
+    assert left(service)["containers"] == []
+    assert docker("ps", "--all", "--quiet", "--filter", f"name={GATEWAY}-caddy-1") == ""
 
 
 def test_those_that_share_a_card_load_one_at_a_time(tmp_path, tiny_checkpoint, fake_engine_image):
