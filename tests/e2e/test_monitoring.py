@@ -1,5 +1,5 @@
 """Monitoring of a host's own on a real Docker engine: a real Prometheus, Alertmanager and
-node-exporter, Debian's, in the Compose project as it is rendered. Grafana is a fake.
+exporters, Debian's, in the Compose project as it is rendered. Grafana is a fake.
 """
 
 import json
@@ -17,7 +17,7 @@ import ports
 pytestmark = pytest.mark.docker
 
 PROJECT = "deployctl_monitoring"
-PARTS = ("prometheus", "alertmanager", "grafana", "node-exporter")
+PARTS = ("prometheus", "alertmanager", "grafana", "node-exporter", "blackbox-exporter")
 
 
 class Pager(ThreadingHTTPServer):
@@ -93,11 +93,13 @@ def targets(port):
 
 
 def test_a_service_is_watched_and_an_alert_reaches_somebody(
-    cli, tiny_checkpoint, fake_engine_image, service, port, monitoring, pager, tmp_path
-):
+    gateway_image, cli, tiny_checkpoint, fake_engine_image, service, port, monitoring, pager,
+    tmp_path,
+):  # fmt: skip
     words, at = monitoring
-    up = ["up", "--model", tiny_checkpoint, "--gpu", "cpu", "--target", "docker", "--port", port]
+    up = ["up", "--model", tiny_checkpoint, "--gpu", "cpu", "--target", "docker"]
     up += ["--image", fake_engine_image, "--name", service, "--with-monitoring"]
+    up += ["--domain", "llm.example.com", "--tls", "internal", "--gateway-port", port]
 
     # Without receivers it says so; nothing of it is reached from elsewhere.
     first = cli(*up, *words)
@@ -105,7 +107,7 @@ def test_a_service_is_watched_and_an_alert_reaches_somebody(
     prometheus, manager = at["prometheus"], at["alertmanager"]
     job = f"deployctl-{service}"
     until(lambda: targets(prometheus).get(job) == "up", seconds=60, what="it is scraped")
-    parts = ["prometheus", "alertmanager", "node-exporter"]
+    parts = ["prometheus", "alertmanager", "node-exporter", "deployctl_certificates"]
     until(
         lambda: all(targets(prometheus).get(part) == "up" for part in parts),
         seconds=60, what="so are the parts",
@@ -118,6 +120,21 @@ def test_a_service_is_watched_and_an_alert_reaches_somebody(
         assert container["RestartCount"] == 0
         with pytest.raises(OSError):
             urllib.request.urlopen(f"http://{own_address()}:{at[part]}/", timeout=3)
+
+    # Its gateway's certificate is seen, by the name that clients ask for.
+    query = "probe_ssl_earliest_cert_expiry-time()"
+    seen = asked(prometheus, f"/api/v1/query?query={query}")["data"]["result"]
+    ((labels, (_, left)),) = [(each["metric"], each["value"]) for each in seen]
+    assert labels["instance"] == f"llm.example.com:{port}"
+    assert 0 < float(left) <= 12 * 3600  # seconds: that of Caddy's own authority
+
+    # So are the disks that fill: of the state folder, and of Docker's images and volumes.
+    query = "node_filesystem_avail_bytes{fstype!~'tmpfs|overlay'}"
+    seen = asked(prometheus, f"/api/v1/query?query={query}")["data"]["result"]
+    disks = {each["metric"]["mountpoint"] for each in seen}
+    root = Path(docker("info", "--format", "{{.DockerRootDir}}"))
+    for folder in (cli.state, root):
+        assert mounted_at(folder) in disks, (folder, disks)
 
     # Every rule is evaluated, and its Alertmanager known.
     def judged():
@@ -160,6 +177,11 @@ def test_a_service_is_watched_and_an_alert_reaches_somebody(
     assert docker("volume", "ls", "--quiet", "--filter", label) == ""
     gone = cli("alert", "test", "--alertmanager", f"http://127.0.0.1:{manager}", code=4)
     assert "Alertmanager does not answer" in gone.stderr
+
+
+def mounted_at(folder):
+    """Where the disk is mounted that a folder is on."""
+    return str(next(each for each in (folder, *folder.parents) if each.is_mount()))
 
 
 def own_address():
