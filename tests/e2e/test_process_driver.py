@@ -55,6 +55,12 @@ def members(driver, release):
     return driver._members(release)
 
 
+def test_it_runs_on_the_cpus_that_it_is_told(driver, started, monkeypatch):
+    core = min(os.sched_getaffinity(0))
+    monkeypatch.setattr("deployctl.targets.process.runs.near_cards", lambda *_: [core])
+    assert os.sched_getaffinity(driver.state(started()).pid) == {core}
+
+
 def test_it_runs_answers_and_stops(driver, started):
     release = started()
     run = driver._run(release).folder

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 VARIABLE = "VLLM_CPU_OMP_THREADS_BIND"
+BINDS_ITSELF = "--numa-bind"  # vLLM, if it is told to; it does not where others have done so
 _CPUS = Path("/sys/devices/system/cpu")
+_GPUS = Path("/proc/driver/nvidia/gpus")  # a folder a card, named by its address on the PCI bus
+_PCI = Path("/sys/bus/pci/devices")
 
 
 class Thread(NamedTuple):
@@ -32,6 +35,30 @@ def shares(threads: Sequence[Thread], count: int) -> list[list[int]]:
 def usable(cpus: Path = _CPUS) -> list[Thread]:
     """Those that this process may run on."""
     return [_thread(number, cpus / f"cpu{number}") for number in os.sched_getaffinity(0)]
+
+
+def near(
+    cards: Sequence[str], threads: Sequence[Thread], gpus: Path = _GPUS, pci: Path = _PCI
+) -> list[int]:
+    """The threads on the NUMA nodes that some cards are on, by their UUIDs or their numbers, which
+    go by the address on the bus as nvidia-smi's do. None where there is no choice, or nobody says
+    which node a card is on.
+    """
+    places = {_node_of(card, sorted(gpus.glob("*")), pci) for card in cards}
+    found = [thread.number for thread in sorted(threads) if thread.node in places]
+    return found if None not in places and len(found) < len(threads) else []
+
+
+def _node_of(card: str, gpus: Sequence[Path], pci: Path) -> int | None:
+    try:
+        if card.isdecimal():
+            (gpu,) = gpus[int(card) : int(card) + 1]
+        else:
+            (gpu,) = (g for g in gpus if f" {card}\n" in (g / "information").read_text())
+        node = int((pci / gpu.name / "numa_node").read_text())
+    except (OSError, ValueError):
+        return None
+    return node if node >= 0 else None  # -1: the firmware does not say
 
 
 def _thread(number: int, folder: Path) -> Thread:

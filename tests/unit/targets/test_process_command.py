@@ -124,6 +124,22 @@ def test_the_script_is_the_replica_that_it_is_told_to_be(make_release, tmp_path)
     assert (shown(REPLICA="2").returncode, shown(REPLICA="2").stderr) == (2, "REPLICA is 0 to 1\n")
 
 
+def test_each_replica_is_told_the_cpus_near_its_cards(make_release, tmp_path, monkeypatch):
+    def told(bundle, number, *arguments):
+        run, command = RunFolder(tmp_path / str(number)), Command(bundle, number)
+        command.arguments += arguments
+        job = run.prepare(command, "python", grace_s=1.0, turns=tmp_path)
+        return json.loads(job.read_text())["cpus"]
+
+    monkeypatch.setattr(cores, "near", lambda cards, _: [int(card) for card in cards])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert told(replicated(make_release, plan=CARDS), 1) == [2, 3]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,6,5,4")
+    assert told(replicated(make_release, plan=CARDS), 1) == [5, 4]
+    assert told(replicated(make_release, plan=CARDS), 1, "--numa-bind") == []
+    assert told(make_release().bundle, None) == []
+
+
 def test_replicas_without_cards_share_the_cores(make_release, tmp_path, monkeypatch):
     threads = [Thread(n % 2, n, str(n // 4 * 2 + n % 2)) for n in range(8)]
     monkeypatch.setattr(cores, "usable", lambda: threads)
@@ -133,12 +149,6 @@ def test_replicas_without_cards_share_the_cores(make_release, tmp_path, monkeypa
     assert started(replicated(make_release, 5), 4, tmp_path)[cores.VARIABLE] == "nobind"
     own = replicated(make_release, env={cores.VARIABLE: "3"})
     assert started(own, 1, tmp_path)[cores.VARIABLE] == "3"
-
-
-def test_this_machine_s_cores_are_read():
-    there = cores.usable()
-    assert {thread.number for thread in there} == os.sched_getaffinity(0)
-    assert sum(map(len, cores.shares(there, 1))) <= len(there)
 
 
 def test_a_bundle_without_its_command(make_release):

@@ -99,6 +99,15 @@ def test_cores_on_another_host_and_those_that_the_user_names(driver, engine, com
     assert not any("cpuset" in each for each in commands.started["engine"])
 
 
+def test_those_with_cards_have_the_cores_near_these(driver, commands, release, monkeypatch):
+    monkeypatch.setattr(cores, "near", lambda cards, _: [4, 5] if cards == ("1",) else [])
+    made = release(replicas=2)
+    plan = made.plan.model_copy(update={"accelerator": "cuda", "gpu": "l4"})
+    driver.start(made.model_copy(update={"plan": plan}), quiet)
+    assert commands.started["engine-1"][-1] == {"cpuset": "4,5"}
+    assert not any("cpuset" in each for each in commands.started["engine"])
+
+
 def test_an_engine_in_a_virtual_machine_has_the_cores_of_that(driver, engine, commands, release):
     """As Docker Desktop has: 8 threads here, 4 there."""
     engine.cpus = lambda: 4

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from deployctl.files import make_folder, state_error, write_private
+from deployctl.planning.plan import ServingPlan
 from deployctl.render import door
 from deployctl.render.compose import (
     COMPOSE_FILE,
@@ -127,7 +128,7 @@ class ProjectFolder:
         if lineage:
             more[LINEAGE_FILE] = _of_engine(release, {"labels": {LINEAGE: lineage}})
         if cores is not None:
-            more[CORES_FILE] = _of_engine(release, _computes_on(cores))
+            more[CORES_FILE] = _of_engine(release, _computes_on(cores, release.plan))
         for name, document in more.items():
             text = yaml.safe_dump(document, sort_keys=False)
             write_private(self.folder / name, text.encode())
@@ -178,8 +179,10 @@ def _mounts(release: Release, *, guarded: bool) -> dict[str, Any]:
     return {**_of_engine(release, {"volumes": mounts}), "volumes": volumes}
 
 
-def _computes_on(cores: Sequence[int]) -> dict[str, Any]:
+def _computes_on(cores: Sequence[int], plan: ServingPlan) -> dict[str, Any]:
+    listed = ",".join(map(str, cores))
+    if plan.accelerator != "cpu":
+        return {"cpuset": listed}
     if not cores:
         return {"environment": {VARIABLE: "nobind"}}
-    listed = ",".join(map(str, cores))
     return {"cpuset": listed, "environment": {VARIABLE: listed}}

@@ -6,6 +6,7 @@ each with a container, a log, and volumes for its door and its keys of its own; 
 shared. They are started and replaced one at a time, so that it may hold those of two revisions.
 """
 
+from deployctl.planning.fleet.order import cards_of
 from deployctl.render import gateway
 from deployctl.render.compose import LABEL, engine_name, project_name
 from deployctl.targets import cores
@@ -55,13 +56,18 @@ def drop_volumes(engine: DockerEngine, service: str) -> None:
 
 
 def cores_of(engine: DockerEngine, release: Release) -> list[int] | None:
-    """The cores of one of several engines that have no card; None where it is not to be told."""
-    entry = gateway.entry_of(release.bundle)
-    told = release.plan.accelerator != "cpu" or cores.VARIABLE in release.plan.engine.env
-    if release.replica is None or entry is None or told:
+    """The cores of one of several engines; None where they are not to be told."""
+    entry, plan = gateway.entry_of(release.bundle), release.plan
+    if release.replica is None or entry is None:
+        return None
+    threads = [] if engine.address.remote else cores.usable()
+    if plan.accelerator != "cpu":
+        if cores.BINDS_ITSELF in plan.engine.args:
+            return None
+        return cores.near(cards_of(plan, release.replica), threads) or None
+    if cores.VARIABLE in plan.engine.env:
         return None
     there = engine.cpus()
-    threads = [] if engine.address.remote else cores.usable()
     if not 0 < len(threads) <= there:  # another host, or a virtual machine on this one
         # Nobody says which of its threads share a core.
         threads = [Thread(0, number, str(number)) for number in range(there)]

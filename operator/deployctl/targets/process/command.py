@@ -111,6 +111,15 @@ def _cards(command: Command, there: Mapping[str, str]) -> dict[str, str]:
     return {CARDS_VARIABLE: ",".join(named[n] if named else str(n) for n in command.cards)}
 
 
+def near_cards(command: Command, ambient: Mapping[str, str]) -> list[int]:
+    """The CPUs that one of several engines is to run on: of its cards' NUMA nodes. None: on any."""
+    if cores.BINDS_ITSELF in command.arguments:
+        return []
+    cards = _cards(command, {**ambient, **command.environment})
+    named = cards[CARDS_VARIABLE].split(",") if cards else []
+    return cores.near(named, cores.usable()) if named else []
+
+
 def _cores(command: Command) -> dict[str, str]:
     """One replica's cores, where there is no card: vLLM takes those of a whole NUMA node."""
     number, count = command.share

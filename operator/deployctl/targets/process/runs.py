@@ -4,6 +4,7 @@ The supervisor writes most of the folder's files; they are read back with care.
 """
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from deployctl.render.process import (
     TOKEN_FILE,
 )
 from deployctl.targets import restarts
-from deployctl.targets.process.command import Command
+from deployctl.targets.process.command import Command, near_cards
 from deployctl.targets.process.procfs import Identity, alive, boot_id, running
 
 TRY_S = 60.0  # for the door to be tried: a loaded machine takes seconds to start Python
@@ -88,6 +89,7 @@ class RunFolder:
             "before": [python, "-m", door.PACKAGE] if command.door else [],
             "watchdog_folder": str(assets.path("deploy", "door")),
             "watchdog": told,
+            "cpus": near_cards(command, os.environ),
         }
         job = self.folder / JOB_FILE
         write_private(job, json.dumps(document, indent=1, ensure_ascii=False).encode())

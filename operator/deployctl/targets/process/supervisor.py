@@ -93,6 +93,8 @@ class _Supervisor:
         from engine_parent import Machine
         from engine_watchdog import Settings, Watchdog
 
+        if cpus := self._job.get("cpus"):
+            os.sched_setaffinity(0, cpus)  # and of what it starts
         settings = Settings(**self._job["watchdog"])
         reader, writer = os.pipe()
         machine = Machine(settings, output=writer, started=self._started)
