@@ -48,6 +48,7 @@ class Served:
         more = {"replicas": 2, "routing": "prefix", "at_once": AT_ONCE}
         self.entry = GatewayEntry(service="tiny", port=self.port, **wanted, **more)
         gateway.admit(self.entry, *(each.address for each in self.engines))
+        gateway.await_answer(self.entry)
 
     def ask(self, body, path="/v1/chat/completions", **headers):
         asked = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
@@ -83,6 +84,13 @@ def chat(*texts):
     return json.dumps({"model": "tiny", "messages": said})
 
 
+def roles_last(*texts):
+    roles = ("user", "assistant") * len(texts)
+    parts = [[{"type": "text", "text": text}] for text in texts]
+    said = [{"content": text, "role": r} for r, text in zip(roles, parts, strict=False)]
+    return json.dumps({"model": "tiny", "messages": said})
+
+
 def test_a_conversation_stays_where_it_began_and_others_are_spread(served):
     questions = [f"Question {number}" for number in range(24)]
 
@@ -93,6 +101,10 @@ def test_a_conversation_stays_where_it_began_and_others_are_spread(served):
     # Again where one was late to say that it is well: by chance both are never alike.
     first, _ = until(lambda: (both := places())[0] == both[1] and both)
     assert 4 < first.count(served.engines[0]) < 20
+    # So it does where a client writes roles last, and texts as parts.
+    for asked in questions:
+        own, later = (served.engine_of(roles_last(asked, *m))[0] for m in ([], ["So.", "Why?"]))
+        assert own is later
     # What a client says of itself chooses nothing, and engines are told nothing.
     mine = {prefix.OPENING: "mine"}
     until(lambda: [served.engine_of(chat(q), **mine)[0] for q in questions] == first)

@@ -43,9 +43,19 @@ def safe_utilization(memory: Memory) -> float:
 
 
 def warnings(
-    spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, choice: ContextChoice
+    spec: ServiceSpec,
+    facts: ModelFacts,
+    profile: GpuProfile,
+    choice: ContextChoice,
+    replicas: int,
 ) -> Iterator[Reason]:
     """Yields what the user should know although the plan stands."""
+    if spec.routing and replicas == 1 and spec.target != "kubernetes":  # where they may come later
+        yield Reason(
+            "routing_of_one",
+            f"there is one engine, which has all requests: --routing {spec.routing} has no effect",
+            "give it another with --replicas 2, or leave --routing out",
+        )
     memory = choice.memory
     settings = memory.settings
     if choice.fp8 and choice.holds:

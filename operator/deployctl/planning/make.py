@@ -131,7 +131,7 @@ def _assemble(
         shm_gib=1.0 if sharding.gpus == 1 else float(min(64, 8 * sharding.gpus)),
         serving=served.serving,
         notes=(*notes(spec, facts, profile, choice, replicas), *served.notes) if choice else (),
-        warnings=(*advice.warnings(spec, facts, profile, choice), *served.warnings)
+        warnings=(*advice.warnings(spec, facts, profile, choice, replicas), *served.warnings)
         if choice
         else (),
         cost=estimates.cost(memory, profile, replicas, _request(choice))

@@ -20,11 +20,23 @@ OPENING = "X-Deployctl-Opening"  # a header within the gateway alone: no engine 
 _BODY = "deployctl_body"
 _OPENING = "deployctl_opening"
 _MOST = 1000  # characters, of each part of an opening: RE2 repeats nothing more often
+_BEGINNING = rf"\[.{{0,{_MOST}}}"  # of a list
+_STRING = r'"(?:[^"\\]|\\.)*"'
 _TEXT = rf'"(?:[^"\\]|\\.){{0,{_MOST}}}'
-_PART = r'(?:\[\s*\{\s*"type"\s*:\s*"text"\s*,\s*"text"\s*:\s*)?'
-_USER = rf'"role"\s*:\s*"user"\s*,\s*"content"\s*:\s*{_PART}{_TEXT}'
-# A list up to the text of its first user's message; else its beginning; or a text.
-_PROMPT = rf"\[.{{0,{_MOST}}}?{_USER}|\[.{{0,{_MOST}}}|{_TEXT}"
+_USER = r'"role"\s*:\s*"user"'
+_CONTENT = r'"content"\s*:\s*'
+# What comes before the text of a list's first part, such as `type`.
+_BEFORE = r'(?:"[a-z_]+"\s*:\s*(?:"[^"\\]{0,99}"|\{[^{}]{0,99}\})\s*,\s*)*?'
+_PART = rf'\[\s*\{{\s*{_BEFORE}"text"\s*:\s*'
+# What is between `role` and `content`: nothing, or a name, an id and such.
+_OTHERS = rf"(?:\s*,\s*{_STRING}\s*:\s*(?:{_STRING}|[\w.+-]+))*?\s*,\s*"
+# A user's message up to its first text, or to where an image begins; and where `role` comes last.
+_ROLE_FIRST = rf"{_USER}{_OTHERS}{_CONTENT}(?:(?:{_PART})?{_TEXT}|\[[^\]]{{0,{_MOST}}})"
+_TEXT_FIRST = rf'({_CONTENT}{_TEXT})"{_OTHERS}{_USER}'
+_PARTS_FIRST = rf'({_CONTENT}{_PART}{_TEXT})"(?:[^"\]]|{_STRING})*\]{_OTHERS}{_USER}'
+# Up to the first user's message and with it; else how the list begins.
+_MESSAGES = rf"({_BEGINNING}?)(?:({_ROLE_FIRST})|{_TEXT_FIRST}|{_PARTS_FIRST})|({_BEGINNING}"
+_GROUPS = 5  # of which an opening is made, one after the other
 PROMPTS = {
     "/v1/chat/completions": "messages",
     "/v1/completions": "prompt",
@@ -34,8 +46,9 @@ PROMPTS = {
 
 
 def opening(name: str) -> str:
-    """The regular expression (RE2) that finds the opening in a body: its first group."""
-    return rf'(?s)"{name}"\s*:\s*({_PROMPT})'
+    """The regular expression (RE2) that finds the opening in a body: its groups, joined."""
+    wanted = {"prompt": f"()()()()({_BEGINNING}|{_TEXT})", "messages": f"{_MESSAGES})"}
+    return rf'(?s)"{name}"\s*:\s*(?:{wanted.get(name, f"{_MESSAGES}|{_TEXT})")})'
 
 
 def first_choice(
@@ -55,7 +68,8 @@ def first_choice(
         },
         "headers": {"request": {"delete": [OPENING]}},
     }
-    tells = {OPENING: [f"{{http.regexp.{_OPENING}.1}}"]}
+    groups = range(1, _GROUPS + 1)
+    tells = {OPENING: ["".join(f"{{http.regexp.{_OPENING}.{number}}}" for number in groups)]}
     chosen = {
         "match": [
             {"path": [path], "vars_regexp": {_BODY: {"name": _OPENING, "pattern": opening(name)}}}

@@ -47,7 +47,7 @@ def test_a_turn_has_all_that_was_said_and_one_opening():
 
     talk = KINDS["conversations"](0, "l0", 1)[0]
     assert held(talk, ask) == [1.0] * 4
-    openings = {re.search(prefix.opening("messages"), each)[1] for each in asked}
+    openings = {re.search(prefix.opening("messages"), each).groups() for each in asked}
     assert len(openings) == 1
     assert [each.count('"so"') for each in asked] == [0, 1, 2, 3]
 

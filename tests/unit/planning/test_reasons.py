@@ -297,6 +297,17 @@ def test_users_that_would_wait_for_a_place_in_the_step(config, plan, warned):
     )
 
 
+def test_routing_to_the_one_engine_there_is_has_no_effect(config, plan, warned):
+    def warns(**more):
+        found = plan(config("llama-8b"), gpu="cpu", kv_cache_gib=4, max_model_len=2048, **more)
+        return "routing_of_one" in warned(found)
+
+    assert warns(routing="prefix")
+    assert not warns(routing="prefix", replicas=2)
+    assert not warns()
+    assert not warns(routing="prefix", target="kubernetes")  # where it may be scaled later
+
+
 def test_a_method_that_only_the_quantizer_s_file_names_is_passed_to_the_engine(config, facts):
     beside = {k: v for k, v in GPTQ.items() if k != "quant_method"}
     known = facts(
