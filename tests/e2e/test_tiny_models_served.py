@@ -35,7 +35,7 @@ TILES = CPU.exists() and "amx_tile" in CPU.read_text()
 
 def at_night(kind):
     _, fmt = AT_NIGHT[kind]
-    absent = pytest.mark.skipif(bool(fmt) and not TILES, reason="the CPU has no AMX")
+    absent = pytest.mark.skipif(bool(fmt) and not TILES, reason="hardware: the CPU has no AMX")
     return pytest.param(kind, marks=[pytest.mark.night, absent])
 
 
