@@ -51,7 +51,7 @@ class Driver:
     def fetch(self, release, tell):
         pass
 
-    def start(self, release, tell):
+    def start(self, release, tell, *, serves=None):
         self.started.append(release)
         self.logs_of[release.revision] = ["INFO Application startup complete."]
         if self.fate is not None and self.fate != "silent":

@@ -33,6 +33,15 @@ class Cli:
         assert "Traceback" not in done.stderr
         return done
 
+    def begin(self, *words):
+        """The same, and does not wait for its end."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "deployctl", *map(str, words)],
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def json(self, *words, **options):
         """The document of a verb that answers; of several services, the first one's."""
         document = json.loads(self(*words, "--output", "json", **options).stdout)
@@ -79,7 +88,7 @@ def sweep(service):
     for kind in ("network", "volume"):
         if found[f"{kind}s"]:
             docker(kind, "rm", *found[f"{kind}s"], check=False)
-    numbers = ["", "-1", "-2"]  # of replicas
+    numbers = ["", "-b", "-1", "-2"]  # of an only one, and of replicas
     mounted = [f"deployctl-{service}_{what}{n}" for what in ("secrets", "door") for n in numbers]
     docker("volume", "rm", "--force", *mounted, check=False)
     forget(service)

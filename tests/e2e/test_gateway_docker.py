@@ -90,6 +90,61 @@ def test_no_request_fails_in_an_update_a_bad_revision_and_a_rollback(behind, rec
     assert docker("ps", "--all", "--quiet", "--filter", f"name={CADDY}") == ""
 
 
+def places(service):
+    """Which places of a service have an engine, and of which revision."""
+    at = '{{.Label "com.docker.compose.service"}} {{.Label "io.deployctl.revision"}}'
+    label = f"label=com.docker.compose.project=deployctl-{service}"
+    lines = docker("ps", "--format", at, "--filter", label).splitlines()
+    return {tuple(line.split()) for line in lines if line.startswith("engine")}
+
+
+def test_one_that_comes_up_beside_the_other_takes_over_and_nobody_waits(behind, record_property):
+    name, yes = behind.service, ("--beside", "yes")
+    first = behind.json(*behind.up)
+    with Users(behind.gateway, model=first["model"]) as users:
+        until(lambda: len(users.asked) > 20, seconds=60, what="users are served")
+        told = behind.json(*behind.up, *yes, "--env", "FAKE_ENGINE_LOADING_S=6")
+        assert (told["revision"], told["gateway"]["held"]) == (2, None)
+        assert places(name) == {("engine-b", "2")}
+        bad = behind(*behind.up, *yes, "--env", "FAKE_ENGINE_DIE_LOADING=3", code=4)
+        assert "revision 2 served all the while" in bad.stderr
+        assert places(name) == {("engine-b", "2")}
+        seen = len(users.asked)
+        until(lambda: len(users.asked) > seen + 20, seconds=60, what="they are served still")
+    assert users.failed == []
+    assert users.longest_s < 6  # as long as it loads
+    record_property("requests", len(users.asked))
+    record_property("longest_s", round(users.longest_s, 1))
+    print(f"{len(users.asked)} requests, none failed, the longest {users.longest_s:.1f} s")
+    assert behind.status(name)["health"] == "serving"
+    assert behind.json("metrics", name)["url"].endswith(f"/{name}-engine-b-1")
+    assert behind("logs", name).stdout
+    behind("down", name)
+    assert left(name)["containers"] == []
+    assert docker("volume", "ls", "--quiet", "--filter", f"name=deployctl-{name}_secrets") == ""
+
+
+@pytest.mark.night  # a lock that nobody lets go of lasts half a minute
+def test_one_that_was_killed_while_another_came_up_is_mended_by_the_next(behind):
+    name, slow = behind.service, ("--beside", "yes", "--env", "FAKE_ENGINE_LOADING_S=8")
+    first = behind.json(*behind.up)
+    with Users(behind.gateway, model=first["model"]) as users:
+        up = behind.begin(*behind.up, *slow)
+        until(lambda: ("engine-b", "2") in places(name), seconds=60, what="it comes up")
+        up.kill()
+        up.wait()
+        assert places(name) == {("engine", "1"), ("engine-b", "2")}
+        told = behind.json(*behind.up, *slow)
+        assert (told["revision"], told["gateway"]["held"]) == (2, None)
+        assert places(name) == {("engine-b", "2")}
+        again = behind("rollback", name, "--beside", "yes").stderr
+        assert "comes up beside revision 2" in again
+        assert places(name) == {("engine", "3")}
+        seen = len(users.asked)
+        until(lambda: len(users.asked) > seen + 20, seconds=60, what="they are served still")
+    assert users.failed == []
+
+
 @pytest.fixture
 def replicated(behind):
     """The same with two replicas; `cli.replicas()` is what status says of them."""

@@ -25,7 +25,7 @@ def command(
         When,
         typer.Option(
             "--beside",
-            help="Behind a gateway of processes, have it come up next to the one that serves and "
+            help="Behind a host's gateway, have it come up next to the one that serves and "
             "take over: auto (if there is room), yes, or no.",
             metavar="WHEN",
             show_default=False,

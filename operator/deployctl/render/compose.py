@@ -84,10 +84,11 @@ def project_name(service: str) -> str:
     return f"deployctl-{service}"
 
 
-def engine_name(replica: int | None) -> str:
-    """The service of a Compose project that is the only engine, or the replica of that number: the
-    first is where an only one would be, so that either may take the other's place."""
-    return f"{ENGINE}-{replica}" if replica else ENGINE
+def engine_name(place: gateway.Place) -> str:
+    """The service of a Compose project that is the only engine, in either of its places, or the
+    replica of that number: the first is where an only one would be, so that either may take the
+    other's place."""
+    return f"{ENGINE}-{place}" if place else ENGINE
 
 
 def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:

@@ -29,7 +29,7 @@ the monitor (`/health`, `/metrics` of Caddy) are for the owner and for loopback.
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from deployctl.errors import InputError
 from deployctl.planning.plan import ServingPlan
@@ -61,6 +61,10 @@ LEAST_VERSION = (2, 11, 4)  # of Caddy: 2.11.3 sends what it has left of a body 
 HTTP_PORT = 8080
 ENGINE_PORT = 8000  # inside its container
 MONITOR_PORT = 20190  # of one in a container, where nobody else has it
+# Which engine of a service is meant on a Docker host: a replica by its number, or of an only one
+# where it is: in the first place (None), or, having come up beside one that was there, the second.
+Place = int | Literal["b"] | None
+SECOND: Literal["b"] = "b"
 GRACE_S = 70  # to end: requests under way have as long as a draining engine gives them
 # Of a body that is kept to be sent again. A client holds no more of the gateway's memory than that,
 # and there are no more clients than MOST_FILES: 1.6 GB of them at most.
@@ -122,20 +126,20 @@ def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> G
     )
 
 
-def upstream(service: str, replica: int | None = None) -> str:
+def upstream(service: str, place: Place = None) -> str:
     """The address of a service's engine on the network of a gateway in a container: by its
     container's name. Of all names there, that alone is no other's."""
-    return f"deployctl-{_engine(service, replica)}:{ENGINE_PORT}"
+    return f"deployctl-{_engine(service, place)}:{ENGINE_PORT}"
 
 
-def inside(service: str, replica: int | None = None) -> str:
+def inside(service: str, place: Place = None) -> str:
     """The path below which the monitor of such a gateway leads to it."""
-    return f"{ENGINES}/{_engine(service, replica)}"
+    return f"{ENGINES}/{_engine(service, place)}"
 
 
-def _engine(service: str, replica: int | None) -> str:
+def _engine(service: str, place: Place) -> str:
     # The first of several is where an only one would be: either may take the other's place.
-    return f"{service}-engine-{replica}-1" if replica else f"{service}-engine-1"
+    return f"{service}-engine-{place}-1" if place else f"{service}-engine-1"
 
 
 def check(plan: ServingPlan, spec: ServiceSpec, target: TargetKind) -> None:

@@ -156,9 +156,10 @@ class Driver(Protocol):
         or where the release says that it is there.
         """
 
-    def start(self, release: Release, tell: Tell) -> None:
+    def start(self, release: Release, tell: Tell, *, serves: Release | None = None) -> None:
         """Starts the engine and returns; starting one that runs changes nothing. An engine whose
-        model is where `downloader` says is told not to ask the Hub for it.
+        model is where `downloader` says is told not to ask the Hub for it. It comes up beside one
+        that `serves` meanwhile, which is not touched.
         """
 
     def stop(self, release: Release, tell: Tell) -> None:

@@ -210,7 +210,8 @@ class Exchange:
         """Starts all of `new` and leads requests there; `serves` does meanwhile, and runs on."""
         started = self._tools.clock()
         ready(serves)
-        self._start([new], wait=True)
+        parts = self._driver, self._front, [new], self._tell, self._tools
+        resume.bring_up(*parts, wait=True, serves=serves)
         answered = self._tools.clock()
         self._front.lead(new)
         return Took(started, answered, served=serves is not None)

@@ -42,8 +42,10 @@ def bring_up(
     tools: Tools,
     *,
     wait: bool,
+    serves: Release | None = None,
 ) -> None:
-    """Starts engines together, of one release; with `wait`, returns once each has answered.
+    """Starts engines together, of one release, beside one that `serves`; with `wait`, returns once
+    each has answered.
 
     Raises:
         EngineError: one of them did not come up.
@@ -52,7 +54,7 @@ def bring_up(
     begun = tools.clock()
     for each in engines:
         front.shut(each)
-        driver.start(each, tell)
+        driver.start(each, tell, serves=serves)
     for each in engines if wait else []:
         for engine in replicas(each):
             wait_until_answers(driver, engine, tell, tools, begun=begun)

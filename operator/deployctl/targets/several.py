@@ -42,10 +42,10 @@ class HostDriver:
         self.preflight, self.fetch = one.preflight, one.fetch
         self.downloader, self.uploader = one.downloader, one.uploader
 
-    def start(self, release: Release, tell: Tell) -> None:
+    def start(self, release: Release, tell: Tell, *, serves: Release | None = None) -> None:
         """Starts those that do not run; returns once all are on record."""
         for each in replicas(release):
-            self._one.start(each, tell)
+            self._one.start(each, tell, serves=serves)
 
     def publish_keys(self, release: Release) -> None:
         """Gives each door the keys as they are now."""

@@ -26,6 +26,7 @@ class MemoryDriver:
         self.running = set()
         self.dead = {}
         self.fates = {}  # revision -> dies, silent, hangs, refuses, or an exception to raise
+        self.served = {}  # by the revision that came up, the one that served beside it
         self.did = []
         self.most_at_once = 0
 
@@ -44,8 +45,9 @@ class MemoryDriver:
     def fetch(self, release, tell):
         self.did.append(("fetch", release.revision))
 
-    def start(self, release, tell):
+    def start(self, release, tell, *, serves=None):
         self.did.append(("start", release.revision))
+        self.served[release.revision] = None if serves is None else serves.revision
         fate = self.fates.get(release.revision)
         if isinstance(fate, BaseException):
             raise fate

@@ -40,6 +40,7 @@ def test_it_takes_over_and_the_former_is_stopped_then(beside):
     assert (rollout.gaps_s, rollout.front.held()) == ([], None)
     assert beside.statuses() == {1: "superseded", 2: "deployed"}
     assert beside.driver.running == {2}
+    assert beside.driver.served == {1: None, 2: 1}  # the first is not to be touched
     assert any("revision 2 comes up beside revision 1" in note for note in beside.notes())
 
 
@@ -47,6 +48,7 @@ def test_without_room_requests_wait_and_why_is_said(beside):
     beside.room = Room(False, "they have 0.90 and 0.90 of a card's memory")
     beside.up(changed(beside))
     assert said(beside) == ["hold", "close", "stop", "start", "lead"]
+    assert beside.driver.served[2] is None
     said_why = "one engine at a time (they have 0.90 and 0.90 of a card's memory): requests wait"
     assert any(note.startswith(said_why) for note in beside.notes())
 

@@ -76,10 +76,10 @@ def test_a_key_that_is_put_in_place_meanwhile_stays(
     world.driver.fates[2] = fate
     begin = world.driver.start
 
-    def start(release, tell):
+    def start(release, tell, **more):
         if release.revision == 2:
             (folder / "api_key").write_text("meanwhile")
-        begin(release, tell)
+        begin(release, tell, **more)
 
     monkeypatch.setattr(world.driver, "start", start)
     try:
@@ -92,9 +92,9 @@ def test_a_key_that_is_put_in_place_meanwhile_stays(
 def test_keys_that_are_damaged_do_not_fail_what_serves(world, make_release, folder, monkeypatch):
     begin = world.driver.start
 
-    def start(release, tell):
+    def start(release, tell, **more):
         (folder / "keys.json").write_text("{")
-        begin(release, tell)
+        begin(release, tell, **more)
 
     monkeypatch.setattr(world.driver, "start", start)
     world.up(make_release(expose=True, port=9000))

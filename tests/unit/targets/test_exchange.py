@@ -34,10 +34,10 @@ class SeveralEngines:
     def _each(self, release):
         return [SimpleNamespace(revision=number(each)) for each in replicas(release)]
 
-    def start(self, release, tell):
+    def start(self, release, tell, *, serves=None):
         for each in self._each(release):
             if each.revision not in self._one.running:
-                self._one.start(each, tell)
+                self._one.start(each, tell, serves=serves)
 
     def stop(self, release, tell):
         for each in self._each(release):

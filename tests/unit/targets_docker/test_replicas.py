@@ -30,13 +30,13 @@ class Compose(Commands):
         if "up" in words:
             files = [yaml.safe_load(Path(file).read_text()) for file in words if ".yaml" in file]
             name = words[-1] if words[-1].startswith("engine") else "engine"
-            self.started[name] = [each["services"][name] for each in files]
+            self.started[name] = [f["services"][name] for f in files if name in f["services"]]
             volumes = {k: v for each in files for k, v in each.get("volumes", {}).items()}
             labels = {
                 "com.docker.compose.project": "deployctl-tiny",
                 "com.docker.compose.service": name,
                 "io.deployctl.revision": environment["DEPLOYCTL_REVISION"],
-                "io.deployctl.digest": files[0]["services"][name]["labels"]["io.deployctl.digest"],
+                "io.deployctl.digest": self.started[name][0]["labels"]["io.deployctl.digest"],
             }
             made = Container(f"deployctl-tiny-{name}-1", labels, log=f"of {name}\n".encode())
             mount = {"Type": "volume", "Name": volumes["secrets"]["name"]}

@@ -26,6 +26,7 @@ from deployctl.units import GIB
 # where the engine that is asked starves the one that starts.
 CORES = 4
 SPARE = 0.9  # share of the free memory that may be counted on
+_UNKNOWN = "the free memory of another host is unknown"
 
 
 class Placement(NamedTuple):
@@ -72,11 +73,16 @@ def _no_room(said: str, hint: str) -> TargetError:
 
 def room(plan: ServingPlan, target: TargetKind, *, forced: bool = False) -> Placement:
     """Looks for room: memory and cores for a second engine, or GPUs that nobody uses."""
-    if target == "docker" and os.environ.get("DOCKER_HOST", "").startswith(("tcp:", "ssh:")):
-        return Placement(False, "the free memory of another host is unknown")
+    if target == "docker" and _elsewhere():
+        return Placement(False, _UNKNOWN)
     if plan.accelerator == "cpu":
         return on_cpu(plan, _free_gib(), host.cores(), forced=forced)
     return on_gpu(plan, _cards_like(plan.gpu))
+
+
+def _elsewhere() -> bool:
+    """Whether the Docker engine is on another host."""
+    return os.environ.get("DOCKER_HOST", "").startswith(("tcp:", "ssh:"))
 
 
 def _free_gib() -> float | None:
@@ -143,13 +149,13 @@ def takeover(
     """
     if asked == "no":
         return Room(False, "as asked for")
-    if target != "process":
-        room = Room(False, "on Docker a revision takes the place of the former")
+    if target == "docker" and _elsewhere():
+        room = Room(False, _UNKNOWN)
     elif new.plan.accelerator == "cpu":
         held_gib, forced = (state.memory_bytes or 0) / GIB, asked == "yes"
         room = both_on_cpu(old.plan, held_gib, new.plan, _free_gib(), host.cores(), forced=forced)
     else:
-        room = both_on_cards(old.plan, new.plan, _cards_of(new.plan))
+        room = both_on_cards(old.plan, new.plan, _cards_of(new.plan, target))
     if asked == "yes" and not room.free:
         hint = "--beside no replaces the old one, and requests wait meanwhile"
         raise _no_room(f"two engines: {room.why}", hint)
@@ -205,10 +211,10 @@ def both_on_cards(old: ServingPlan, new: ServingPlan, cards: Sequence[Card]) -> 
     return Room(least >= need, why)
 
 
-def _cards_of(plan: ServingPlan) -> list[Card]:
-    """Those of this host that an engine gets."""
-    named = _named(plan)
-    environ = os.environ if named is None else {CARDS_VARIABLE: named}
+def _cards_of(plan: ServingPlan, target: TargetKind) -> list[Card]:
+    """Those of this host that an engine gets: a container the first ones, whatever a shell says."""
+    named, shell = _named(plan), os.environ if target == "process" else {}
+    environ = shell if named is None else {CARDS_VARIABLE: named}
     return _visible(environ)[: plan.world_size]
 
 

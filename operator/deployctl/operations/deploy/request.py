@@ -59,7 +59,7 @@ class VerificationRequest(BaseModel):
     canary: When = option(
         "auto",
         "Verify the new revision as a canary next to the old one, on its own port: auto (if there "
-        "is room), yes, or no (in place). Without --verify: behind a gateway of processes, have it "
+        "is room), yes, or no (in place). Without --verify: behind a host's gateway, have it "
         "come up next to the old one and take over.",
         _PANEL,
         flag="--beside",

@@ -19,6 +19,7 @@ from deployctl.render.compose import (
     engine_name,
     project_name,
 )
+from deployctl.render.gateway import Place
 from deployctl.targets.history import Release
 
 END_S = 5.0  # for a command to end when it is told to
@@ -143,25 +144,25 @@ def _beside(release: Release, volume: str) -> list[str]:
 
 
 def compose_up(
-    folder: Path, release: Release, files: Sequence[str], *, beside: bool = False
+    folder: Path, service: str, place: Place, files: Sequence[str], *, beside: bool = False
 ) -> list[str]:
     """Starts the project of `files` in `folder`, or changes what runs to it: of several engines,
-    or `beside` others, that one alone. Does not wait for health.
+    `beside` others, or in the second place, that one alone. Does not wait for health.
     """
-    one = beside or release.replica is not None
+    one = beside or place is not None
     return [
         "docker",
         "compose",
         "--ansi=never",
         "--project-name",
-        project_name(release.service),
+        project_name(service),
         "--project-directory",
         str(folder),
         *(word for file in files for word in ("--file", str(folder / file))),
         "up",
         "--detach",
         "--no-build",
-        engine_name(release.replica) if one else "--remove-orphans",
+        engine_name(place) if one else "--remove-orphans",
     ]
 
 

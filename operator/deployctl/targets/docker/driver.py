@@ -152,9 +152,10 @@ class DockerDriver:
         """
         return download.downloader(release, self._engine(), self._run, self._environment)
 
-    def start(self, release: Release, tell: Tell) -> None:
+    def start(self, release: Release, tell: Tell, *, serves: Release | None = None) -> None:
         """Writes the project and brings it up; returns when the container runs. Where it runs
-        already, whoever started it, its door is given the keys as they are here.
+        already, whoever started it, its door is given the keys as they are here. One that `serves`
+        meanwhile is not touched; what else is there of the service's only engine goes.
 
         Raises:
             DockerError, PortTakenError: Compose failed, in deployctl's words.
@@ -167,19 +168,19 @@ class DockerDriver:
             self.publish_keys(release)
         else:
             with self._keys.changing(release.service):
-                self._compose_up(release, tell)
+                self._compose_up(release, tell, serves)
         container = self._container(release)
         if container is not None:
             self._restarts[str(container.id)] = all_restarts(container.attrs)
 
-    def _compose_up(self, release: Release, tell: Tell) -> None:
+    def _compose_up(self, release: Release, tell: Tell, serves: Release | None) -> None:
         engine, service = self._engine(), release.service
         project, image = self._project(service), release.plan.engine.image
         for owner, name in borrowed(release.bundle):
             engine.keep_volume(owner, name)
-        beside = siblings.beside(engine, release)
-        if engine.containers(project_name(service)):  # they would have the volumes in use
-            siblings.take_away(engine, release, GRACE_S)
+        place = siblings.place_for(engine, release, serves)
+        siblings.make_room(engine, release, place, serves=serves is not None)
+        beside = siblings.others(engine, service, place)
         with keys.locked(self._folder(service)):
             leaves = commands.leaves_the_volume(release)
             offline = release.plan.asks_for_its_model_alone and not leaves
@@ -187,13 +188,13 @@ class DockerDriver:
             secrets = project.secrets(release.spec, self._environment, fetches=fetches)
             lineage = self._shelf.lineage(service)
             cores = siblings.cores_of(engine, release)
-            files = project.write(release, offline=offline, lineage=lineage, cores=cores)
+            files = project.write(release, place, offline=offline, lineage=lineage, cores=cores)
             self._keys.keep(service)
         self._keys.still_ours(service)
-        fill_volumes(engine, release, secrets)
+        fill_volumes(engine, release, place, secrets)
         tell(Event("note", f"docker compose up in {project.folder}"))
         done = self._run(
-            commands.compose_up(project.folder, release, files, beside=beside),
+            commands.compose_up(project.folder, service, place, files, beside=beside),
             commands.compose_environment(release),
         )
         if done.code != 0:
@@ -260,7 +261,9 @@ class DockerDriver:
                 tell(Event("warning", f"the log is not kept: {error.message}"))
         # Behind a door that was closed are no requests to wait for: they have ended, or are cut.
         closed = container is not None and container.id in self._closed
-        if siblings.take_away(self._engine(), release, CLOSED_GRACE_S if closed else GRACE_S):
+        grace_s = CLOSED_GRACE_S if closed else GRACE_S
+        place = siblings.place_of(self._engine(), release)
+        if siblings.take_away(self._engine(), release.service, place, grace_s):
             files.forget()
 
     def state(self, release: Release) -> EngineState:

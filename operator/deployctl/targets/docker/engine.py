@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from deployctl.endpoint import Endpoint
 from deployctl.render.compose import ENGINE, GRACE_S, LABEL
+from deployctl.render.gateway import SECOND
 from deployctl.targets.docker import commands, translate
 from deployctl.targets.docker.carriers import Carriers, archive
 from deployctl.targets.docker.line import Line, line_to
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 PROJECT_LABEL = "com.docker.compose.project"
 VOLUME_LABEL = "com.docker.compose.volume"
 SERVICE_LABEL = "com.docker.compose.service"
-_ENGINE = re.compile(f"{ENGINE}(-[0-9]+)?")  # a service of the project
+_ENGINE = re.compile(f"{ENGINE}(-[0-9]+|-{SECOND})?")  # a service of the project
 TIMEOUT_S = 60  # for the engine to answer one request
 LOADING_GRACE_S = 5
 

@@ -24,7 +24,7 @@ from deployctl.render.gateway import ADMIN, GatewayEntry
 from deployctl.render.gatewayproject import CADDY, PORTS_LABEL, PROJECT
 from deployctl.spec.settings import Settings
 from deployctl.targets import proxies, through
-from deployctl.targets.docker import commands, enginelock, preflight, translate
+from deployctl.targets.docker import commands, enginelock, preflight, siblings, translate
 from deployctl.targets.docker.engine import DockerEngine
 from deployctl.targets.docker.gatewayvolume import VolumeFiles
 from deployctl.targets.docker.records import EngineRecords
@@ -252,7 +252,8 @@ class DockerGateway(Gateway):
         engine, spec = self._engine(), release.spec
         if rendered.entry_of(release.bundle) is None:
             return engine.endpoint(spec.port, exposed=spec.expose)
-        entry, engine_of = self.entry(release.service), (release.service, release.replica)
+        entry = self.entry(release.service)
+        engine_of = release.service, siblings.place_of(engine, release)
         # Nobody listens on its own port: so it is where there is no gateway yet.
         direct = engine.endpoint(self.monitor_port() or spec.port, exposed=False)
         found = direct._replace(

@@ -14,14 +14,16 @@ import yaml
 
 from deployctl.files import make_folder, state_error, write_private
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import door
+from deployctl.render import door, yamltext
 from deployctl.render.compose import (
     COMPOSE_FILE,
     DOOR_FOLDER,
+    ENGINE,
     SECRETS_FOLDER,
     engine_name,
     project_name,
 )
+from deployctl.render.gateway import SECOND, Place
 from deployctl.spec import ServiceSpec
 from deployctl.targets import keys
 from deployctl.targets.cores import VARIABLE
@@ -34,14 +36,14 @@ from deployctl.targets.history import Release
 HUB_TOKEN = "hf_token"  # noqa: S105  the name of its file
 VOLUMES_FILE, OFFLINE_FILE = "compose.volumes.yaml", "compose.offline.yaml"
 LINEAGE_FILE, TURNS_FILE = "compose.lineage.yaml", "compose.turns.yaml"
-CORES_FILE = "compose.cores.yaml"
+CORES_FILE, SECOND_FILE = "compose.cores.yaml", "compose.second.yaml"
 _MOUNTED = {SECRETS_FOLDER: "/run/secrets", DOOR_FOLDER: "/opt/deployctl"}
 
 
-def volumes_of(service: str, replica: int | None = None) -> dict[str, str]:
+def volumes_of(service: str, place: Place = None) -> dict[str, str]:
     """The volumes that stand for the folders beside a rendered file, by folder: those of an only
-    engine or the first one, or of another replica."""
-    number = f"-{replica}" if replica else ""
+    engine or the first one, or of one in another place."""
+    number = f"-{place}" if place else ""
     return {folder: f"{project_name(service)}_{folder}{number}" for folder in _MOUNTED}
 
 
@@ -54,14 +56,16 @@ def door_of(release: Release) -> dict[str, bytes]:
     }
 
 
-def fill_volumes(engine: DockerEngine, release: Release, secrets: Mapping[str, bytes]) -> None:
-    """Has the volumes be there that a release mounts and Compose does not make, with their files.
+def fill_volumes(
+    engine: DockerEngine, release: Release, place: Place, secrets: Mapping[str, bytes]
+) -> None:
+    """Has the volumes be there that an engine mounts and Compose does not make, with their files.
 
     Raises:
         DockerError: one cannot be made.
     """
     filled = {SECRETS_FOLDER: secrets, DOOR_FOLDER: door_of(release)}
-    for folder, volume in volumes_of(release.service, release.replica).items():
+    for folder, volume in volumes_of(release.service, place).items():
         if filled[folder]:
             engine.fill_volume(volume, release.service, release.plan.engine.image, filled[folder])
     turns.make(engine.carriers, release)
@@ -97,15 +101,16 @@ class ProjectFolder:
     def write(
         self,
         release: Release,
+        place: Place = None,
         *,
         offline: bool,
         lineage: str | None = None,
         cores: Sequence[int] | None = None,
     ) -> list[str]:
         """Writes the rendered files. Returns those that Compose is to be given to start the engine:
-        `offline`, one more that keeps it off the Hub; with a `lineage`, one more that labels the
-        container with it; with `cores`, one more that has it compute on these alone, or, where they
-        are none, on any.
+        in the second `place`, one more that has it there; `offline`, one more that keeps it off the
+        Hub; with a `lineage`, one more that labels the container with it; with `cores`, one more
+        that has it compute on these alone, or, where they are none, on any.
 
         Raises:
             StateError: the disk is full or not writable.
@@ -120,15 +125,16 @@ class ProjectFolder:
             make_folder((self.folder / path).parent)
             write_private(self.folder / path, text.encode())
         guarded = door.stands_before(release.bundle)
-        more = {VOLUMES_FILE: _mounts(release, guarded=guarded)}
-        if shared := turns.project(release):
+        more = {SECOND_FILE: _second(release)} if place == SECOND else {}
+        more[VOLUMES_FILE] = _mounts(release, place, guarded=guarded)
+        if shared := turns.project(release, place):
             more[TURNS_FILE] = shared
         if offline:
-            more[OFFLINE_FILE] = _of_engine(release, {"environment": {OFFLINE: "1"}})
+            more[OFFLINE_FILE] = _of_engine(place, {"environment": {OFFLINE: "1"}})
         if lineage:
-            more[LINEAGE_FILE] = _of_engine(release, {"labels": {LINEAGE: lineage}})
+            more[LINEAGE_FILE] = _of_engine(place, {"labels": {LINEAGE: lineage}})
         if cores is not None:
-            more[CORES_FILE] = _of_engine(release, _computes_on(cores, release.plan))
+            more[CORES_FILE] = _of_engine(place, _computes_on(cores, release.plan))
         for name, document in more.items():
             text = yaml.safe_dump(document, sort_keys=False)
             write_private(self.folder / name, text.encode())
@@ -159,16 +165,22 @@ class ProjectFolder:
         return file
 
 
-def _of_engine(release: Release, told: dict[str, Any]) -> dict[str, Any]:
+def _of_engine(place: Place, told: dict[str, Any]) -> dict[str, Any]:
     """What the engine's service is told besides."""
-    return {"services": {engine_name(release.replica): told}}
+    return {"services": {engine_name(place): told}}
 
 
-def _mounts(release: Release, *, guarded: bool) -> dict[str, Any]:
+def _second(release: Release) -> dict[str, Any]:
+    """The only engine, as it is rendered, once more in the second place."""
+    rendered: dict[str, Any] = yamltext.read(release.bundle.files[COMPOSE_FILE])
+    return _of_engine(SECOND, rendered["services"][ENGINE])
+
+
+def _mounts(release: Release, place: Place, *, guarded: bool) -> dict[str, Any]:
     """Puts a volume where the rendered file mounts a folder beside it."""
     names = {
         folder: name
-        for folder, name in volumes_of(release.service, release.replica).items()
+        for folder, name in volumes_of(release.service, place).items()
         if guarded or folder != DOOR_FOLDER
     }
     mounts = [
@@ -176,7 +188,7 @@ def _mounts(release: Release, *, guarded: bool) -> dict[str, Any]:
         for folder in names
     ]
     volumes = {folder: {"external": True, "name": name} for folder, name in names.items()}
-    return {**_of_engine(release, {"volumes": mounts}), "volumes": volumes}
+    return {**_of_engine(place, {"volumes": mounts}), "volumes": volumes}
 
 
 def _computes_on(cores: Sequence[int], plan: ServingPlan) -> dict[str, Any]:

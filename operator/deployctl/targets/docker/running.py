@@ -19,6 +19,7 @@ from deployctl.render.compose import (
     engine_name,
     project_name,
 )
+from deployctl.render.gateway import SECOND, Place
 from deployctl.targets import restarts
 from deployctl.targets.docker import commands
 from deployctl.targets.docker.engine import SERVICE_LABEL, DockerEngine, connect, find
@@ -110,7 +111,8 @@ def _service(container: "Container") -> tuple[str, dict[str, Any]]:
         "environment": {name: value for name, _, value in pairs},
         "labels": {k: v for k, v in container.labels.items() if k.startswith(LABEL)},
     }
-    return container.labels.get(SERVICE_LABEL, ENGINE), told
+    name = container.labels.get(SERVICE_LABEL, ENGINE)
+    return ENGINE if name == engine_name(SECOND) else name, told  # as it is rendered
 
 
 def engine_state(
@@ -203,11 +205,16 @@ def _started(state: Mapping[str, Any]) -> str | None:
 
 
 def container_of(engine: DockerEngine, release: Release) -> "Container | None":
-    """The container that runs an engine of a release, its only one or the replica that it names: by
-    revision, or by content where plain `docker compose up` started it from rendered files.
+    """The container that runs an engine of a release, its only one wherever that is, or the replica
+    that it names: by revision, or by content where plain `docker compose up` started it from
+    rendered files.
     """
-    digest, name = _label_digest(release), engine_name(release.replica)
-    for container in engine.containers(project_name(release.service), name):
+    digest = _label_digest(release)
+    places: list[Place] = [None, SECOND] if release.replica is None else [release.replica]
+    project = project_name(release.service)
+    for container in chain.from_iterable(
+        engine.containers(project, engine_name(place)) for place in places
+    ):
         labels = container.labels
         revision = labels.get(LABEL + "revision", "")
         if revision == str(release.revision):

@@ -4,23 +4,43 @@ service's project goes with it, and what only with the last one.
 A service with `--replicas` is one project with a service a replica, `engine`, `engine-1` and so on,
 each with a container, a log, and volumes for its door and its keys of its own; the caches are
 shared. They are started and replaced one at a time, so that it may hold those of two revisions.
+So may that of an only one, which has two places, `engine` and `engine-b`: in one of them it comes
+up beside the one in the other. There it stays until the next one takes over.
 """
 
 from deployctl.planning.fleet.order import cards_of
 from deployctl.render import gateway
-from deployctl.render.compose import LABEL, engine_name, project_name
+from deployctl.render.compose import GRACE_S, LABEL, engine_name, project_name
+from deployctl.render.gateway import SECOND, Place
 from deployctl.targets import cores
 from deployctl.targets.cores import Thread
 from deployctl.targets.docker.engine import SERVICE_LABEL, DockerEngine
 from deployctl.targets.docker.project import volumes_of
+from deployctl.targets.docker.running import container_of
 from deployctl.targets.history import Release, numbered, replicas
 
 
-def beside(engine: DockerEngine, release: Release) -> bool:
-    """Whether engines of the service that deployctl has started are there besides this one."""
-    found = engine.engines(project_name(release.service))
+def place_of(engine: DockerEngine, release: Release) -> Place:
+    """Where an engine of a release is; the first place, where it is not there."""
+    if release.replica is not None:
+        return release.replica
+    container = container_of(engine, release)
+    name = None if container is None else container.labels.get(SERVICE_LABEL)
+    return SECOND if name == engine_name(SECOND) else None
+
+
+def place_for(engine: DockerEngine, release: Release, serves: Release | None) -> Place:
+    """Where an engine is to be started: not where one is that `serves` meanwhile."""
+    if serves is None:
+        return place_of(engine, release)
+    return SECOND if place_of(engine, serves) is None else None
+
+
+def others(engine: DockerEngine, service: str, place: Place) -> bool:
+    """Whether engines of a service that deployctl has started are there, but in this place."""
+    found = engine.engines(project_name(service))
     ours = {each.labels.get(SERVICE_LABEL) for each in found if each.labels.get(LABEL + "revision")}
-    return not ours <= {engine_name(release.replica)}
+    return not ours <= {engine_name(place)}
 
 
 def found(engine: DockerEngine, release: Release) -> list[Release]:
@@ -29,22 +49,33 @@ def found(engine: DockerEngine, release: Release) -> list[Release]:
     numbers = {each.replica for each in replicas(release) if each.replica is not None}
     for each in engine.engines(project_name(release.service)):
         number = each.labels.get(SERVICE_LABEL, "").partition("-")[2]
-        if number and each.labels.get(LABEL + "revision") == str(release.revision):
+        if number.isdecimal() and each.labels.get(LABEL + "revision") == str(release.revision):
             numbers.add(int(number))
     return numbered(release, sorted(numbers))
 
 
-def take_away(engine: DockerEngine, release: Release, grace_s: int) -> bool:
+def make_room(engine: DockerEngine, release: Release, place: Place, *, serves: bool) -> None:
+    """Takes away what is where an engine is to be started, and would have the volumes in use; and
+    what is in the other place of an only one, unless that `serves` meanwhile."""
+    service = release.service
+    there = {each.labels.get(SERVICE_LABEL) for each in engine.containers(project_name(service))}
+    other = None if place == SECOND else SECOND
+    if release.replica is None and not serves and engine_name(other) in there:
+        take_away(engine, service, other, GRACE_S)
+    if there:
+        take_away(engine, service, place, GRACE_S)
+
+
+def take_away(engine: DockerEngine, service: str, place: Place, grace_s: int) -> bool:
     """Removes an engine's container, and what it mounts that is no cache; of the last one all of
     the project. Returns whether it was that."""
-    service, others = release.service, beside(engine, release)
-    only = engine_name(release.replica) if others else None
-    engine.remove(project_name(service), grace_s, only=only)
-    for volume in volumes_of(service, release.replica).values():
+    last = not others(engine, service, place)
+    engine.remove(project_name(service), grace_s, only=None if last else engine_name(place))
+    for volume in volumes_of(service, place).values():
         engine.drop_volume(volume)
-    if not others:
+    if last:
         drop_volumes(engine, service)
-    return not others
+    return last
 
 
 def drop_volumes(engine: DockerEngine, service: str) -> None:

@@ -5,6 +5,7 @@ files of a volume that all of them have, to read alone (deploy/door/engine_turn.
 from typing import Any
 
 from deployctl.render.compose import LABEL, TURNS_FOLDER, engine_name
+from deployctl.render.gateway import Place
 from deployctl.render.watchdog import takes_turns
 from deployctl.spec.fleet import MOST_CARDS
 from deployctl.targets.docker.carriers import Carriers
@@ -15,14 +16,14 @@ _NAMES = ["cpu", *map(str, range(MOST_CARDS))]
 _FILES = {f"card-{name}": b"" for name in _NAMES}
 
 
-def project(release: Release) -> dict[str, Any]:
-    """What a release's Compose project has besides, so that it takes turns; nothing where its cards
-    are its own."""
+def project(release: Release, place: Place = None) -> dict[str, Any]:
+    """What a release's Compose project has besides, so that its engine takes turns; nothing where
+    its cards are its own."""
     if not takes_turns(release.plan, release.spec):
         return {}
     mount = {"type": "volume", "source": "turns", "target": TURNS_FOLDER, "read_only": True}
     return {
-        "services": {engine_name(release.replica): {"volumes": [mount]}},
+        "services": {engine_name(place): {"volumes": [mount]}},
         "volumes": {"turns": {"external": True, "name": VOLUME}},
     }
 

@@ -141,7 +141,7 @@ class KubernetesDriver:
         """What sends the checkpoint to the claim that the release's values name after it."""
         return uploader_of(self._cluster, release)
 
-    def start(self, release: Release, tell: Tell) -> None:
+    def start(self, release: Release, tell: Tell, *, serves: Release | None = None) -> None:
         """Has Helm install it, or take the former to it; the cluster replaces the pods. What a
         release left that was begun meanwhile goes with the former.
 

@@ -112,7 +112,7 @@ class ProcessDriver:
             surroundings.pop(name, None)
         return Downloader((sys.executable,), surroundings, "the Hub's cache on this machine")
 
-    def start(self, release: Release, tell: Tell) -> None:
+    def start(self, release: Release, tell: Tell, *, serves: Release | None = None) -> None:
         """Starts the supervisor, which starts the engine; returns once it is on record.
 
         Raises:

@@ -101,14 +101,16 @@ def test_the_cards_that_the_new_one_gets_are_looked_at(make_plan, make_release, 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     old = make_release(gateway=True).model_copy(update={"plan": on_card(make_plan, 0.4)})
 
-    def why(**env):
+    def why(target="process", **env):
         new = old.model_copy(update={"plan": on_card(make_plan, 0.4, **env)})
-        return placement.takeover("auto", "process", old, EngineState("running"), new).why
+        return placement.takeover("auto", target, old, EngineState("running"), new).why
 
     assert "96.7 GiB are free" in why()
     assert "13.7 GiB are free" in why(CUDA_VISIBLE_DEVICES="1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1")
     assert "0.1 GiB are free" in why()
+    assert "96.7 GiB are free" in why("docker")  # a container gets the first ones
+    assert "13.7 GiB are free" in why("docker", CUDA_VISIBLE_DEVICES="1")
 
 
 @pytest.mark.parametrize("card", [Card(), Card(mig=True, memory_free_mib=99999)])
@@ -121,10 +123,16 @@ def test_of_a_card_that_says_nothing_nobody_knows(make_plan, card):
 def test_a_takeover_is_as_it_was_said(make_release, monkeypatch):
     release, state = make_release(gateway=True), EngineState("running")
     assert placement.takeover("no", "process", release, state, release) == (False, "as asked for")
+    monkeypatch.setenv("DOCKER_HOST", "ssh://ops@gpu1")
+    monkeypatch.setattr(placement, "both_on_cpu", lambda *_, **__: Room(True, "there is room"))
+    assert placement.takeover("auto", "process", release, state, release).free
     assert not placement.takeover("auto", "docker", release, state, release).free
-    with pytest.raises(TargetError, match="no room for two engines") as caught:
+    with pytest.raises(TargetError, match="memory of another host is unknown") as caught:
         placement.takeover("yes", "docker", release, state, release)
     assert "--beside no" in caught.value.hint
+    monkeypatch.delenv("DOCKER_HOST")
+    assert placement.takeover("auto", "docker", release, state, release).free
+    monkeypatch.undo()
     monkeypatch.setattr(placement.host, "memory", lambda: None)
     assert not placement.takeover("auto", "process", release, state, release).free
 
