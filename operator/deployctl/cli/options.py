@@ -42,7 +42,7 @@ from deployctl.cli.console import OutputOption as OutputOption
 from deployctl.cli.fleet import with_fleet
 from deployctl.errors import DeployctlError, InputError, SpecError
 from deployctl.spec import ServiceSpec, TargetKind, load_specs
-from deployctl.spec.load import ENV_PREFIX, complaint, from_environment
+from deployctl.spec.load import ENV_PREFIX, complaint, from_environment, said_where
 from deployctl.spec.option import extras, flag_of
 
 FilesOption = Annotated[
@@ -199,7 +199,7 @@ def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callab
             specs = [] if optional and nothing else load_specs(paths, given)
             verb(**with_fleet(specs, paths, kept="fleet" in wanted), **values)
         except DeployctlError as error:
-            error.files = error.files or paths
+            error.files, error.where = error.files or paths, said_where(error.where, given)
             raise
 
     files = inspect.Parameter(

@@ -202,7 +202,8 @@ class ServingPlan(BaseModel):
     @property
     def requests_words(self) -> str:
         """How many requests fit at once, for a person."""
-        words = f"{self.max_concurrency:,.1f} full requests at once"
+        each = "each with " if self.replicas > 1 else ""
+        words = f"{each}{self.max_concurrency:,.1f} full requests at once"
         if not self.context_chosen or self.max_model_len <= SHORT_REQUEST:
             return words
         most = min(self.concurrency_2048, self.engine.defaults.get("max_num_seqs", 0))

@@ -4,7 +4,7 @@ Files are YAML as users write it: several documents, no duplicate keys, errors w
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,15 @@ def from_environment() -> set[str]:
     """
     fields = _from_environment()
     return fields.keys() | set(fields.get("engine_args") or ())
+
+
+def said_where(where: str | None, flags: Collection[str]) -> str | None:
+    """Where a setting was said that an error names by its field: in a variable, where there is one
+    and none of the `flags` wins over it."""
+    if where not in ServiceSpec.model_fields or where in flags:
+        return where
+    variable = ENV_PREFIX + where.upper()
+    return variable if variable in {name.upper() for name in os.environ} else where
 
 
 def _from_environment() -> dict[str, Any]:

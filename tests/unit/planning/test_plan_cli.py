@@ -249,8 +249,17 @@ def test_cards_by_claim_are_a_row_each(folder):
     assert "no_card_fits" in refused.stderr
 
 
+def test_a_setting_that_a_variable_gives_is_named_by_the_variable(folder):
+    said = run("--model", folder("llama-8b"), "--gpu", "h100", DEPLOYCTL_HOLD="30").stderr
+    assert "hold is said of a gateway" in said
+    assert "at: DEPLOYCTL_HOLD" in said
+
+
 @pytest.mark.parametrize(("replicas", "said"), [(1, "  this CPU"), (2, "  2 replicas on this CPU")])
 def test_replicas_on_a_cpu_are_told(make_plan, replicas, said):
-    """A person saw one engine, whatever number was asked for."""
+    """A person saw one engine, whatever number was asked for; and did not see that what it holds is
+    each one's."""
     plan = make_plan(ServiceSpec(model="m", name="tiny", gpu="cpu"), replicas=replicas)
-    assert said in str(plan_text(plan, "CPU", counted=True, colour=False)).splitlines()[1]
+    text = str(plan_text(plan, "CPU", counted=True, colour=False))
+    assert said in text.splitlines()[1]
+    assert ("each with 0.0 full requests at once" in " ".join(text.split())) is (replicas > 1)

@@ -8,6 +8,7 @@ import pytest
 
 from deployctl.errors import SpecError
 from deployctl.spec import load_specs, service_name
+from deployctl.spec.load import said_where
 
 
 @pytest.fixture(autouse=True)
@@ -189,6 +190,22 @@ def test_a_wrong_variable_is_named_as_a_variable(monkeypatch):
     with pytest.raises(SpecError) as caught:
         load_specs([], {"model": "a"})
     assert caught.value.where == "DEPLOYCTL_GPUS"
+
+
+@pytest.mark.parametrize(
+    ("flags", "where", "said"),
+    [
+        ({}, "hold", "DEPLOYCTL_HOLD"),
+        ({"hold"}, "hold", "hold"),  # the flag wins
+        ({}, "port", "port"),
+        ({}, "spec.yaml:3", "spec.yaml:3"),
+        ({}, None, None),
+    ],
+)
+def test_what_a_later_error_names_is_where_it_was_said(monkeypatch, flags, where, said):
+    """Of a hold without a gateway whoever renders says `hold`, and nobody finds that."""
+    monkeypatch.setenv("deployctl_hold", "30")  # pydantic-settings takes it so, too
+    assert said_where(where, flags) == said
 
 
 def test_broken_json_in_a_variable(monkeypatch):

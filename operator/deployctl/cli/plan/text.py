@@ -45,7 +45,7 @@ def plan_text(plan: ServingPlan, title: str, *, counted: bool, colour: bool) -> 
     if plan.memory is not None and plan.accelerator == "cuda":
         _memory(text, plan.memory, counted=counted, colour=colour)
     elif plan.memory is not None:
-        _host(text, plan.memory)
+        _host(text, plan.memory, plan.replicas)
     text.append_text(cards_text(plan))
     heading(text, "Flags", f"vLLM {plan.engine.version}, {plan.engine.image}")
     wrapped(text, " ".join(shlex.quote(word) for word in plan.engine.args), hang=4)
@@ -154,8 +154,9 @@ def _memory(text: Text, memory: MemoryBudget, *, counted: bool, colour: bool) ->
         text.append("\n")
 
 
-def _host(text: Text, memory: MemoryBudget) -> None:
-    heading(text, "Memory of the host", f"{memory.gpu_total_gib:.1f} GiB")
+def _host(text: Text, memory: MemoryBudget, replicas: int) -> None:
+    each = ", of which each replica takes" if replicas > 1 else ""
+    heading(text, "Memory of the host", f"{memory.gpu_total_gib:.1f} GiB{each}")
     text.append(f"{_INDENT}weights   {memory.weights_gib:8.2f} GiB\n")
     text.append(
         f"{_INDENT}KV cache  {memory.kv_cache_gib:8.2f} GiB  "
