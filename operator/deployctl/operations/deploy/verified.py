@@ -1,11 +1,17 @@
 """A verified rollout: a new release that is kept only if its verification passed."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from deployctl.errors import DeployctlError, SloMissedError, TargetError
+from deployctl.errors import (
+    DeployctlError,
+    InterruptedByUserError,
+    SloMissedError,
+    TargetError,
+)
 from deployctl.events import Event, Tell
 from deployctl.operations.deploy.placement import Placement, place, port
 from deployctl.operations.deploy.verification import Verification, Verifier
@@ -100,9 +106,19 @@ class VerifiedRollout:
                 self._once_more(outcome.release)
         except DeployctlError as error:
             if self._verifier.began:
-                error.result = self._verified(kept=False)
+                error.result = self._verified(kept=self._stays(error))
             raise
         return outcome, self._verified(kept=True)
+
+    def _stays(self, error: DeployctlError) -> bool:
+        """Whether it is the one that serves all the same: Ctrl-C came while the one before it had
+        its last requests end, or while it was verified once more."""
+        with suppress(DeployctlError):
+            releases = self._store.releases(ServiceRef(self._driver.target, self._service))
+            current = history.deployed(releases)
+            same = current is not None and current.bundle.digest == self._bundle.digest
+            return same and isinstance(error, InterruptedByUserError)
+        return False
 
     def _verified(self, *, kept: bool) -> Verified:
         gaps = tuple(self._rollout.gaps_s)
