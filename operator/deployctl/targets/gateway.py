@@ -5,7 +5,7 @@ One for all services of a user's state folder, or of a Docker engine. What it kn
     services, upstreams, held, coming    of the services (gatewayrecords)
     caddy.json           made of all services; the proxy is told when it changes, and then alone
     monitor_port         where the proxy tells its health and metrics
-    access.log           a line a request that has ended
+    logs                 a line a request that has ended
 
 So an update changes one small file twice, and no connection is touched. Only a service that comes,
 goes or wants something else makes the proxy load its configuration anew; requests that are held
@@ -36,7 +36,6 @@ NEXT = "next.json"  # that it is to load
 _MONITOR = "monitor_port"
 _POLL_S = 0.2
 _ANSWERS_S = 60.0  # one that hangs is ended and started again in half of that
-_MOST_LOG = 64 << 20  # bytes of an access log that are read
 _ANEW = (
     "the gateway is started anew to listen on {at}: its requests under way have "
     f"{rendered.GRACE_S} s to end, and whoever connects meanwhile is refused"
@@ -280,7 +279,11 @@ class Gateway:
 
     def waits(self, service: str, since: float) -> Waits:
         """What its requests waited that have ended after `since`, in seconds since the epoch."""
-        return waits_of(service, since, self._files.tail(rendered.ACCESS_LOG, _MOST_LOG))
+        try:
+            logs = self._files.below(rendered.LOGS)
+        except TargetError:
+            logs = {}
+        return waits_of(service, since, *logs.values())
 
     def problem(self, service: str) -> str:
         """Why requests for a service do not get through it; empty where they do, or where it does

@@ -33,9 +33,6 @@ class GatewayFiles(Protocol):
     def remove(self, path: str) -> None:
         """Removes one; fine where there is none."""
 
-    def tail(self, path: str, most: int) -> bytes:
-        """The last bytes of a file; none where it cannot be read."""
-
     def where(self, path: str) -> str:
         """Where a file is, for a person."""
 
@@ -88,16 +85,6 @@ class FolderFiles:
             (self._folder / path).unlink(missing_ok=True)
         except OSError as error:
             raise state_error("remove", self._folder / path, error) from error
-
-    def tail(self, path: str, most: int) -> bytes:
-        """The last bytes of a file."""
-        try:
-            with (self._folder / path).open("rb") as file:
-                file.seek(0, 2)
-                file.seek(max(0, file.tell() - most))
-                return file.read()
-        except OSError:
-            return b""
 
     def where(self, path: str) -> str:
         """Its path."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 from deployctl.render.gateway import TRY_S
@@ -16,11 +17,11 @@ class Waits(NamedTuple):
     turned_away: int  # with 503, having waited in vain
 
 
-def waits_of(service: str, since: float, log: bytes) -> Waits:
-    """Of a service, after `since`, in seconds since the epoch."""
+def waits_of(service: str, since: float, *logs: str) -> Waits:
+    """Of a service, after `since`, in seconds since the epoch; of several logs, in any order."""
     requests = waited = turned_away = 0
     longest = 0.0
-    for line in _documents(log):
+    for line in chain.from_iterable(map(_documents, logs)):
         if line.get("service") != service or not _number(line.get("ts")) >= since:
             continue
         requests += 1
@@ -32,7 +33,7 @@ def waits_of(service: str, since: float, log: bytes) -> Waits:
     return Waits(requests, waited, longest, turned_away)
 
 
-def _documents(log: bytes) -> Iterator[dict[str, Any]]:
+def _documents(log: str) -> Iterator[dict[str, Any]]:
     for line in log.splitlines():
         try:
             document = json.loads(line)

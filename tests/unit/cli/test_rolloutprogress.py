@@ -10,11 +10,13 @@ import pytest
 
 from deployctl.cli import rolloutprogress
 from deployctl.cli.loadprogress import LoadProgress
-from deployctl.cli.rolloutprogress import RolloutProgress, show_deployed
+from deployctl.cli.rolloutprogress import RolloutProgress, show_deployed, tell_gaps
 from deployctl.endpoint import Endpoint
 from deployctl.events import Event
 from deployctl.load.locust import Progress
 from deployctl.operations.deploy.deployed import Deployed
+from deployctl.targets.front import HeldRequests
+from deployctl.targets.waits import Waits
 from deployctl_loadtest.result import Setup
 
 SETUP = Setup(None, "http://h:1", "m", "chat", 2, 10, 5, 10, 5, True, 1, 60)
@@ -60,6 +62,24 @@ def test_where_it_serves_and_what_prometheus_shows(make_release, capsys, token):
     assert rows["url"] == "http://127.0.0.1:8000/v1"
     assert rows.get("token") == (token and "in /state/tiny/operator_token, for /metrics")
     assert "key" not in rows
+
+
+@pytest.mark.parametrize(
+    ("waits", "more"),
+    [
+        (
+            Waits(212, 9, 36.4, 2),
+            "; of 212 that have ended 9 waited, 36.4 s at most; 2 waited in vain",
+        ),
+        (Waits(3, 0, 0.0, 0), ""),
+    ],
+)
+def test_behind_a_gateway_it_is_said_how_long_requests_waited(make_release, capsys, waits, more):
+    endpoint, release = Endpoint("http://127.0.0.1:8000", "tiny", None), make_release()
+    shown = Deployed(release, "process", True, 1.0, 0.0, endpoint, None, None, None)
+    tell_gaps(replace(shown, held=HeldRequests(37.2, waits), gaps_s=(37.2,)))
+    told = capsys.readouterr().err
+    assert told == f"{release.service}: requests waited 37.2 s at most{more}\n"
 
 
 def test_the_line_to_try_it_has_the_key_read_and_not_among_its_words(

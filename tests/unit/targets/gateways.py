@@ -70,10 +70,10 @@ class Machine:
     def address(self, service="tiny"):
         return (self.folder / "upstreams" / service).read_text()
 
-    def log(self, *lines):
-        self.folder.mkdir()
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        (self.folder / "access.log").write_text(text)
+    def log(self, *lines, name="access.log"):
+        folder = self.folder / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def wanting(service="tiny", **more):

@@ -226,6 +226,10 @@ def test_waits_are_what_requests_spent_before_their_engine(machine):
         "no line of Caddy's",
     )
     assert machine.gateway.waits("tiny", 100.0) == (3, 2, 30.0, 1)
+    # Caddy has begun another log meanwhile, by how much they say of it.
+    rolled = {**line, "total_ms": "40000", "engine_ms": "0"}
+    machine.log(rolled, name="access-2026-01-02T03-04-05.678-size.log")
+    assert machine.gateway.waits("tiny", 100.0) == (4, 3, 40.0, 1)
 
 
 def test_without_a_log_nothing_is_known(machine):

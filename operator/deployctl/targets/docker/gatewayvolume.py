@@ -69,13 +69,6 @@ class VolumeFiles:
         """Removes one."""
         self._shell(_REMOVE, path)
 
-    def tail(self, path: str, most: int) -> bytes:
-        """The last bytes of a file."""
-        try:
-            return (self._content(path) or {}).get("", b"")[-most:]
-        except DockerError:
-            return b""
-
     def where(self, path: str) -> str:
         """In which volume it is."""
         return f"{path} in the volume {VOLUME} of the Docker engine"
