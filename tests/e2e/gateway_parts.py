@@ -83,6 +83,7 @@ class Asked(NamedTuple):
     began: float  # by time.monotonic
     seconds: float
     problem: str  # empty: it had a whole answer
+    told: bool = False  # of the problem, as the API or HTTP tells it: see `_one`
 
 
 class Users:
@@ -122,6 +123,11 @@ class Users:
         return [each for each in self.asked if each.problem]
 
     @property
+    def untold(self):
+        """Those that failed with no clean error."""
+        return [each for each in self.failed if not each.told]
+
+    @property
     def longest_s(self):
         return max(each.seconds for each in self.asked)
 
@@ -159,10 +165,10 @@ class Users:
                 connection.close()  # http.client dials again by itself
             began = time.monotonic()
             try:
-                problem = self._one(connection, self._bodies[len(self.asked) % 2])
+                problem, told = self._one(connection, self._bodies[len(self.asked) % 2])
             except (OSError, http.client.HTTPException) as error:
-                problem = repr(error)
-            self.asked.append(Asked(began, time.monotonic() - began, problem))
+                problem, told = repr(error), False
+            self.asked.append(Asked(began, time.monotonic() - began, problem, told))
             if problem or not keeps:
                 connection.close()
                 connection = None
@@ -171,14 +177,31 @@ class Users:
             connection.close()
 
     def _one(self, connection, body):
+        """The problem of an answer, and whether its client is told: by an error of the API's shape,
+        or, once a stream has begun, by an event with one, or an end that HTTP says is none."""
         connection.request("POST", self._place[2], body, self._headers)
         answer = connection.getresponse()
-        text = answer.read()
-        if answer.status != 200:
-            return f"{answer.status} {text[:200]!r}"
-        if b'"stream": true' in body.encode() and not text.endswith(b"data: [DONE]\n\n"):
-            return f"cut: {text[-80:]!r}"
-        return "" if b"choices" in text else f"no answer: {text[:200]!r}"
+        streams, good = '"stream": true' in body, answer.status == 200
+        try:
+            text = answer.read()
+        except http.client.IncompleteRead as cut:
+            return f"{answer.status}, cut: {cut.partial[-80:]!r}", streams and good
+        problem = f"{answer.status} {text[-200:]!r}"
+        if not good:
+            return problem, answer.status in (500, 502, 503) and is_error(text)
+        if streams and any(is_error(each[6:]) for each in text.split(b"\n\n")):
+            return problem, True
+        whole = b"choices" in text and (not streams or text.endswith(b"data: [DONE]\n\n"))
+        return "" if whole else problem, False
+
+
+def is_error(text):
+    """Whether it is an error in the shape of OpenAI's."""
+    try:
+        error = json.loads(text).get("error")
+    except (ValueError, AttributeError):
+        return False
+    return isinstance(error, dict) and bool(error.get("message") and error.get("type"))
 
 
 def _is_readable(socket):

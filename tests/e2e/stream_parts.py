@@ -12,7 +12,7 @@ from process_shell import PATIENCE_S
 class Stream(threading.Thread):
     """A streamed answer that a client reads, token by token."""
 
-    def __init__(self, port, tokens, *, model="tiny", key=None):
+    def __init__(self, port, tokens, *, model="tiny", key=None, below=""):
         super().__init__(daemon=True)
         body = {
             "model": model,
@@ -22,7 +22,7 @@ class Stream(threading.Thread):
             "stream": True,
         }
         self._request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/v1/completions",
+            f"http://127.0.0.1:{port}{below}/v1/completions",
             json.dumps(body).encode(),
             {"Content-Type": "application/json", "Authorization": f"Bearer {key or ''}"},
         )

@@ -1,5 +1,6 @@
 """The gateway before processes, of the fake engine: updates without a failed request."""
 
+import itertools
 import json
 import os
 import signal
@@ -9,10 +10,11 @@ import time
 
 import pytest
 from tests.e2e.gateway_parts import Users, answer, needs_caddy
-from tests.e2e.stream_parts import Stream
+from tests.e2e.stream_parts import Relay, Stream
 
 import ports
 from deployctl import assets
+from deployctl.render.gateway import ACCESS_LOG
 from deployctl.targets.process import procfs
 from deployctl.targets.waits import waits_of
 from process_shell import until
@@ -78,7 +80,7 @@ def test_one_that_comes_up_beside_the_other_takes_over_and_nobody_waits(served):
         until(lambda: users.asked and users.asked[-1].began > users.begun + 3)
     assert users.failed == []
     assert under_way.whole, under_way.error
-    told = waits_of("tiny", 0.0, (served.state / "gateway" / "access.log").read_bytes())
+    told = waits_of("tiny", 0.0, (served.state / "gateway" / ACCESS_LOG).read_text())
     assert told.requests
     assert told.longest_s < 1.5  # as long as one loads
     assert [status for _, status in served.history()][-3:] == ["superseded", "failed", "deployed"]
@@ -113,6 +115,7 @@ def test_of_a_killed_engine_what_was_inside_fails_and_what_comes_later_waits(ser
         until(lambda: any(e.began > died + 0.1 and not e.problem for e in list(users.asked)))
     assert users.failed
     assert all(each.began < died for each in users.failed), users.failed
+    assert users.untold == []
     with Users(served.gateway) as users:  # the proxy is started again
         failed, seconds = users.outage(lambda: os.kill(proxy, signal.SIGKILL))
     assert caddy(served) != proxy
@@ -144,6 +147,22 @@ def has_a_page_to_chat_on(shell, url):
     assert answer(shell.gateway, "/tiny/chat/")[0] == 404
 
 
+def goes_and_cuts_nothing(shell, service, gone):
+    """Takes a service down: answers under way are whole, and who comes later is told that it is
+    `gone`."""
+    under_way = Relay(int(shell.behind[-1]), tokens=200, below=f"/{service}")
+    process, told = shell.start("down", service), []
+    while process.poll() is None:
+        try:
+            told.append(answer(shell.gateway, f"/{service}/v1/models")[0])
+        except ConnectionError:  # refused, or in the moment in which the port is closed
+            told.append("refused")
+        time.sleep(0.02)
+    assert under_way.whole, [each.error for each in under_way.streams]
+    assert [each for each, _ in itertools.groupby(told)] == [200, gone]
+    return process.communicate()[1]
+
+
 def test_services_share_it_by_path_and_metrics_are_not_for_clients(served, tmp_path):
     up(served)
     other = ["up", "--model", served.model, "--gpu", "cpu", "--name", "other", *served.behind]
@@ -162,11 +181,10 @@ def test_services_share_it_by_path_and_metrics_are_not_for_clients(served, tmp_p
         assert status == 404, path
         assert "vllm:" not in text
     assert answer(served.gateway, "/nobody/v1/models")[0] == 404
-    assert "gateway has ended" not in served.run("down", "tiny")[2]
-    assert answer(served.gateway, "/tiny/v1/models")[0] == 404
+    assert "gateway has ended" not in goes_and_cuts_nothing(served, "tiny", 404)
     assert answer(served.gateway, "/other/v1/models")[0] == 200
     pid = caddy(served)
-    assert "gateway has ended" in served.run("down", "other")[2]
+    assert "gateway has ended" in goes_and_cuts_nothing(served, "other", "refused")
     assert not os.path.exists(f"/proc/{pid}")  # noqa: PTH110
 
 

@@ -10,6 +10,7 @@ from tests.e2e.docker_parts import GATEWAY, Cli, docker, inspect, left, until
 from tests.e2e.docker_parts import sweep as sweep_service
 from tests.e2e.gateway_parts import Users, answer
 from tests.e2e.sshd import on
+from tests.e2e.stream_parts import Relay
 
 import ports
 
@@ -86,7 +87,9 @@ def test_no_request_fails_in_an_update_a_bad_revision_and_a_rollback(behind, rec
         failed, seconds = users.outage(lambda: docker(*kill))
     assert inspect(CADDY)["RestartCount"] == 1
     print(f"{failed} requests failed of the proxy that was killed, in {seconds} s")
+    under_way = Relay(int(behind.up[-1]), tokens=200, model=first["model"])
     assert behind("down", behind.service).stderr.count("the gateway has ended") == 1
+    assert under_way.whole, [each.error for each in under_way.streams]
     assert docker("ps", "--all", "--quiet", "--filter", f"name={CADDY}") == ""
 
 

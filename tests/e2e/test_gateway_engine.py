@@ -7,6 +7,7 @@ crash one that comes later.
 import json
 import os
 import signal
+import time
 
 import psutil
 import pytest
@@ -18,6 +19,8 @@ from tests.e2e.measured import KEY, START_S, Measured
 
 import ports
 import process_shell
+from deployctl.render.gateway import ACCESS_LOG
+from deployctl.targets.process import procfs
 from deployctl.targets.waits import waits_of
 from process_shell import until
 
@@ -68,7 +71,7 @@ class Process(Behind, Measured):
         return json.loads((self.folder / "state/gateway/engine.json").read_text())["pid"]
 
     def access_log(self):
-        return (self.folder / "state" / "gateway" / "access.log").read_bytes()
+        return (self.folder / "state" / "gateway" / ACCESS_LOG).read_text()
 
 
 class Container(Behind):
@@ -97,7 +100,7 @@ class Container(Behind):
         return inspect(f"{GATEWAY}-caddy-1")["State"]["Pid"]
 
     def access_log(self):
-        return docker("exec", f"{GATEWAY}-caddy-1", "cat", "access.log").encode()
+        return docker("exec", f"{GATEWAY}-caddy-1", "cat", ACCESS_LOG)
 
     def down(self):
         self("down", self.name, "--volumes", code=None)
@@ -177,16 +180,17 @@ def test_a_crash_fails_only_what_was_inside(behind, crashes, record_property):
             seen = len(users.asked)
             until(lambda seen=seen: len(users.asked) > seen + 8)
             core = until(behind.core)
-            inside = gateway_parts.time.monotonic()
             os.kill(core, signal.SIGKILL)
+            until(lambda core=core: not procfs.identify(core))
+            died = time.monotonic()
             until(lambda core=core: behind.core() not in (None, core))
             until(
-                lambda inside=inside: any(
-                    each.began > inside + 1 and not each.problem for each in list(users.asked)
+                lambda died=died: any(
+                    each.began > died and not each.problem for each in list(users.asked)
                 )
             )
-            late = [e for e in users.failed if e.began > inside + 1]
-            assert late == []
+            assert [e for e in users.failed if e.began > died] == []
+        assert users.untold == []
         proxy = behind.proxy()
         failed, seconds = users.outage(lambda: os.kill(proxy, signal.SIGKILL))
     record_property("proxy_failed", failed)
