@@ -222,11 +222,12 @@ def _service(settings: Settings, store: Store, ref: ServiceRef) -> _Found | None
             "says that it is meant to be gone"
         )
     whole = driver.endpoint(release)
-    endpoint = whole.replicas[0] if whole.replicas else whole
+    engines = whole.replicas or (whole,)
     spec: ServiceSpec = release.spec
-    at = urlsplit(endpoint.published or endpoint.url)
-    watched = Watched(release.plan, spec, at.netloc, token_file(ref.service), at.path)
-    return _Found(watched, endpoint.operator_token)
+    at, *more = (urlsplit(each.published or each.url) for each in engines)
+    others = () if at.path else tuple(each.netloc for each in more)
+    watched = Watched(release.plan, spec, at.netloc, token_file(ref.service), at.path, others)
+    return _Found(watched, engines[0].operator_token)
 
 
 def _refuse_shared(wanted: StackSettings) -> None:

@@ -25,13 +25,14 @@ class Watched(NamedTuple):
     address: str  # HOST:PORT, as Prometheus reaches it; of several replicas the first one's
     token_file: str  # of the operator, as Prometheus sees it; or from where its own file is
     path: str = ""  # what stands before /metrics there; of several replicas the first one's
+    others: tuple[str, ...] = ()  # addresses of the other replicas, where they are known
 
     @property
     def addresses(self) -> list[str]:
-        """Those of all replicas: processes have each the port after the one before; in Docker all
-        are behind one address."""
-        if self.path:
-            return [self.address]
+        """Those of all replicas: processes have each the port after the one before, until one took
+        over on another; in Docker all are behind one address."""
+        if self.path or self.others:
+            return [self.address, *self.others]
         host, _, port = self.address.rpartition(":")
         return [f"{host}:{int(port) + number}" for number in range(self.plan.replicas)]
 

@@ -79,3 +79,18 @@ def test_one_that_was_removed_by_hand_pages_nobody(monkeypatch, condition, comin
     found = stack._services(Settings(), told.append)
     assert [each.watched.plan.name for each in found] == watched
     assert ["removed by hand" in event.text for event in told] == ([] if watched else [True])
+
+
+@pytest.mark.parametrize("at", [["8000", "8001"], ["8000", "9123"], ["20190/a", "20190/b"]])
+def test_replicas_are_watched_where_they_are_also_after_one_took_over(monkeypatch, at):
+    """Of processes the ports after the first one's were taken for the others'."""
+    engines = tuple(Endpoint(f"http://127.0.0.1:{each}", None, None) for each in at)
+    driver = SimpleNamespace(
+        state=lambda release: EngineState("running"),
+        endpoint=lambda release: engines[0]._replace(replicas=engines),
+    )
+    monkeypatch.setattr(stack, "open_store", lambda settings: Recorded())
+    monkeypatch.setattr(stack, "open_driver", lambda target, settings: driver)
+    (found,) = stack._services(Settings(), lambda event: None)
+    ports = dict.fromkeys(each.partition("/")[0] for each in at)
+    assert found.watched.addresses == [f"127.0.0.1:{port}" for port in ports]
