@@ -174,6 +174,7 @@ class Exchange:
             if _exposed(old) == _exposed(new):  # else the former engine would be, too
                 self._front.begin(new)  # first: where it is started anew, it drops what is held
             self._front.hold()
+            self._front.foretell(new)
             stop(old)
         return self._come_up(new, ready, serves=None)
 

@@ -87,6 +87,23 @@ class Front:
             self._since = self._since or (self._clock(), self._now().timestamp())
             self._tell(Event("note", "new requests wait in the gateway"))
 
+    def foretell(self, release: Release) -> None:
+        """Says, while requests wait for a release that is behind no gateway, what they wait for."""
+        if not self._holds or rendered.entry_of(release.bundle) is not None:
+            return
+        what = "go to it" if self._takes_waiting(release) else "are turned away with 503"
+        name = f"revision {release.revision} is behind no gateway: once it answers"
+        ends = f"and the gateway serves {self._service} no more"
+        self._tell(Event("note", f"{name}, requests that wait there {what}, {ends}"))
+
+    def _takes_waiting(self, release: Release) -> bool:
+        """Whether those that wait can go to a release that is behind no gateway: the proxy reaches
+        it, and who came from outside does not get past a key."""
+        gateway = self._driver.gateway
+        if gateway is None or gateway.contained:
+            return False
+        return release.spec.expose or not gateway.exposes(self._service)
+
     def shut(self, release: Release) -> None:
         """Before an engine of this release starts, which may ask for no key where it is not to be
         exposed: nobody from outside is led to where it listens, whatever was stopped before.
@@ -114,12 +131,13 @@ class Front:
         if gateway is None:
             return
         self._holds = False
+        found = [self._driver.endpoint(each) for each in engines or replicas(release)]
+        at = [each.upstream or urlsplit(each.url).netloc for each in found]
         if wanted is None:
-            if gateway.leave(self._service, self._tell) == []:
+            to = at if self._takes_waiting(release) else []
+            if gateway.leave(self._service, self._tell, to=to) == []:
                 self.end()
         else:
-            found = [self._driver.endpoint(each) for each in engines or replicas(release)]
-            at = [each.upstream or urlsplit(each.url).netloc for each in found]
             entry = gateway.admit(wanted, *at, tell=self._tell)
             if answers:
                 gateway.await_answer(entry)

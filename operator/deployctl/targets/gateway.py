@@ -26,7 +26,7 @@ from deployctl.render import gatewayrefusals
 from deployctl.render.gateway import GatewayEntry
 from deployctl.targets import through
 from deployctl.targets.gatewayfiles import GatewayFiles
-from deployctl.targets.gatewayrecords import GatewayRecords
+from deployctl.targets.gatewayrecords import GatewayRecords, HeldSince
 from deployctl.targets.gatewayturns import GatewayTurns, Turn
 from deployctl.targets.proxies import GatewayProxy
 from deployctl.targets.waits import Waits, waits_of
@@ -40,13 +40,6 @@ _ANEW = (
     "the gateway is started anew to listen on {at}: its requests under way have "
     f"{rendered.GRACE_S} s to end, and whoever connects meanwhile is refused"
 )
-
-
-class HeldSince(NamedTuple):
-    """A service's requests wait in the gateway."""
-
-    since: str  # ISO 8601, UTC
-    left: bool  # by a deployctl that was killed: nobody is about to let them go
 
 
 class Changes(NamedTuple):
@@ -76,6 +69,7 @@ class Gateway:
         self._files = files
         self._records = GatewayRecords(files, changes.gone)
         self._proxy = proxy
+        self.contained = proxy.contained  # it reaches no engine but those on its own network
         self._ask = ask
         at_work = self._at_work = changes.at_work
         self._turns = GatewayTurns(files, self._records, at_work, clock=clock, sleep=sleep)
@@ -236,16 +230,22 @@ class Gateway:
         if (entry := self.entry(service)) is not None:
             self._records.lead(entry, *addresses)
 
-    def leave(self, service: str, tell: Tell = silent) -> list[str] | None:
-        """Serves it no more; returns the services that are left, None where it was not served.
+    def leave(
+        self, service: str, tell: Tell = silent, *, to: Sequence[str] = ()
+    ) -> list[str] | None:
+        """Serves it no more, requests that wait once they have gone `to` these addresses; returns
+        the services that are left, None where it was not served.
 
         Raises:
             TargetError: the proxy takes no such configuration.
         """
-        if self.entry(service) is None:
+        if (entry := self.entry(service)) is None:
             self._records.arrived(service)
             return None
-        turn = Turn(service, tell)
+        let_go = bool(to) and self._records.holds(entry)
+        if let_go:
+            self._records.lead(entry, *to)
+        turn = Turn(service, tell, let_go=let_go)
         return self._turns.take(turn, partial(self._leave, turn))
 
     def _leave(self, turn: Turn) -> list[str]:

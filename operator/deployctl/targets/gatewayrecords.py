@@ -11,6 +11,7 @@ Whoever changes those of one service has that service's lock, and needs no other
 
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from deployctl.errors import StateError
 from deployctl.render import gateway as rendered
@@ -18,6 +19,13 @@ from deployctl.render.gateway import GatewayEntry
 from deployctl.targets.gatewayfiles import GatewayFiles
 
 _SERVICES, _HELD, _COMING = "services", "held", "coming"
+
+
+class HeldSince(NamedTuple):
+    """A service's requests wait in the gateway."""
+
+    since: str  # ISO 8601, UTC
+    left: bool  # by a deployctl that was killed: nobody is about to let them go
 
 
 class GatewayRecords:

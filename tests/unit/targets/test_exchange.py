@@ -68,7 +68,7 @@ class Pool:
     """A gateway that writes down what it was told, and for whom requests could wait."""
 
     def __init__(self, did):
-        self.did, self.entry = did, None
+        self.did, self.entry, self.contained = did, None, False
 
     def exposes(self, service):
         return self.entry is not None and self.entry.exposed
@@ -91,7 +91,7 @@ class Pool:
             self.did.append(("hold", numbers))
         return self.entry is not None
 
-    def leave(self, service, tell):
+    def leave(self, service, tell, *, to=()):
         self.did.append(("leave", service))
 
     def end_unused(self, service, tell):

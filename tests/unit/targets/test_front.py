@@ -16,7 +16,7 @@ class MemoryGateway:
         self.did, self.served = did, set()
         self.fails = {}  # an error to raise, by what is asked
         self.runs = True
-        self.exposed = False
+        self.exposed, self.contained, self.took = False, False, None
 
     def exposes(self, service):
         return self.exposed
@@ -44,8 +44,9 @@ class MemoryGateway:
             self.did.append(("hold", service))
         return service in self.served
 
-    def leave(self, service, tell):
+    def leave(self, service, tell, *, to=()):
         self.did.append(("leave", service))
+        self.took = to
         if "leave" in self.fails:
             raise self.fails["leave"]
         self.served.discard(service)
@@ -181,6 +182,34 @@ def test_a_service_that_goes_is_served_no_more_before_its_requests_end(behind):
 def test_one_that_wants_it_no_more_leaves_it(behind, make_release):
     behind.up(make_release(env={"A": "1"}))
     assert said(behind) == ["hold", "close", "stop", "start", "leave", "end"]
+
+
+@pytest.mark.parametrize(
+    ("gateway", "more", "goes"),
+    [
+        ({}, {}, True),
+        ({"exposed": True}, {}, False),  # and the engine asks for no key
+        ({"exposed": True}, {"expose": True}, True),
+        ({"contained": True}, {}, False),  # it does not reach a port of the host
+    ],
+)
+def test_of_requests_that_wait_for_one_behind_no_gateway_it_is_said_what_becomes(
+    behind, make_release, gateway, more, goes
+):
+    behind.environment = {"DEPLOYCTL_API_KEY": "sk-" + "a" * 40}
+    vars(behind.driver.gateway).update(gateway)
+    told = []
+    starts = behind.driver.start
+    behind.driver.start = lambda *given, **more: (
+        told.extend(behind.notes()) or starts(*given, **more)
+    )
+    behind.up(make_release(env={"A": "1"}, **more))
+    what = "go to it" if goes else "are turned away with 503"
+    assert told[-1] == (
+        "revision 2 is behind no gateway: once it answers, requests that wait there "
+        f"{what}, and the gateway serves tiny no more"
+    )
+    assert behind.driver.gateway.took == (["127.0.0.1:1"] if goes else [])
 
 
 def test_a_gateway_that_leads_nobody_to_the_new_engine_is_found_out(behind, make_release):

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.targets.gateways import ADDRESS, ports, wanting
 
 from deployctl.errors import LockedError
-from deployctl.render.gateway import NOBODY, TRY_S
+from deployctl.render.gateway import NOBODY, SEEN_S, TRY_S
 from deployctl.targets import lockfile
 from deployctl.targets.gateway import Gateway
 from deployctl.targets.gatewayfiles import FolderFiles
@@ -47,6 +47,17 @@ def test_who_goes_does_not_wait_for_his_own_requests_that_are_held(machine):
     machine.gateway.hold("tiny")
     assert machine.gateway.leave("tiny") == ["other"]
     assert machine.now == 0
+
+
+def test_who_waits_goes_where_a_service_does_that_leaves(machine):
+    machine.gateway.admit(wanting(replicas=2), ADDRESS, "127.0.0.1:8001")
+    machine.gateway.admit(wanting("other"), "127.0.0.1:9000")
+    machine.gateway.hold("tiny")
+    led = set()
+    machine.waking = lambda: led.update(machine.address(f"tiny.{n}") for n in range(2))
+    assert machine.gateway.leave("tiny", to=["127.0.0.1:8005"]) == ["other"]
+    assert led == {"127.0.0.1:8005"}
+    assert machine.now >= 2 * TRY_S + SEEN_S
 
 
 def test_for_another_address_it_is_made_ready_before_and_the_former_is_given_up(machine):

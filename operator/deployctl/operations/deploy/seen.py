@@ -10,7 +10,7 @@ from deployctl.spec.settings import Settings
 from deployctl.targets import Driver, open_driver
 from deployctl.targets import history as histories
 from deployctl.targets.driver import EngineState
-from deployctl.targets.gateway import HeldSince
+from deployctl.targets.gatewayrecords import HeldSince
 from deployctl.targets.history import Release
 from deployctl.targets.readiness import Reply, ask
 from deployctl.targets.store import ServiceRef
