@@ -120,7 +120,9 @@ def test_one_that_comes_up_beside_the_other_takes_over_and_nobody_waits(behind, 
     record_property("longest_s", round(users.longest_s, 1))
     print(f"{len(users.asked)} requests, none failed, the longest {users.longest_s:.1f} s")
     assert behind.status(name)["health"] == "serving"
-    assert behind.json("metrics", name)["url"].endswith(f"/{name}-engine-b-1")
+    at = behind.json("metrics", name)["url"]
+    assert at.endswith(f"/engines/{name}-engine-b-1")
+    assert answer(at.partition("/engines")[0], f"/services/{name}/health")[0] == 200
     assert behind("logs", name).stdout
     behind("down", name)
     assert left(name)["containers"] == []

@@ -53,6 +53,7 @@ LOGS = "logs"  # with ACCESS_LOG, and what Caddy put aside of it when it was lon
 ACCESS_LOG = f"{LOGS}/access.log"
 ROOT_CERTIFICATE = "data/pki/authorities/local/root.crt"  # of TLS `internal`
 ENGINES = "/engines"  # of a monitor in a container: below it, each by its container's name
+_SERVED = "/services"  # the same, by the service: the only engine that has its requests
 HELD = "unix/held.sock"  # an address that is none
 NOBODY = "unix/nobody.sock"  # another: an update failed, and nothing is to come
 REFUSED = "x-deployctl-refused"  # of a door's answer to a request that no engine has seen
@@ -138,6 +139,11 @@ def inside(service: str, place: Place = None) -> str:
     return f"{ENGINES}/{_engine(service, place)}"
 
 
+def served(service: str) -> str:
+    """The path below which it leads to the only engine of a service, in whichever place that is."""
+    return f"{_SERVED}/{service}"
+
+
 def _engine(service: str, place: Place) -> str:
     # The first of several is where an only one would be: either may take the other's place.
     return f"{service}-engine-{place}-1" if place else f"{service}-engine-1"
@@ -209,8 +215,9 @@ def configuration(
     which address of the host, is the container's to say.
     """
     entries = sorted(entries, key=lambda each: each.service)
-    host, direct = (EVERYWHERE, [_direct()]) if contained else (LOOPBACK, [])
-    servers = {"monitor": caddy.monitor(f"{host}:{monitor_port}", direct)}
+    ways = [*map(_to_served, (each for each in entries if each.replicas == 1)), _direct()]
+    host, more = (EVERYWHERE, ways) if contained else (LOOPBACK, [])
+    servers = {"monitor": caddy.monitor(f"{host}:{monitor_port}", more)}
     for port in sorted({each.port for each in entries}):
         here = [each for each in entries if each.port == port]
         servers[f"port-{port}"] = _server(here, contained=contained)
@@ -225,6 +232,13 @@ def configuration(
         "apps": apps,
     }
     return json.dumps(document, indent=1) + "\n"
+
+
+def _to_served(each: GatewayEntry) -> dict[str, Any]:
+    """To the engine that has a service's requests, in whichever place it is."""
+    below = served(each.service)
+    handlers = [{"handler": "rewrite", "strip_path_prefix": below}, _proxy(each)]
+    return {"match": [{"path": [f"{below}/*"]}], "handle": handlers, "terminal": True}
 
 
 def _direct() -> dict[str, Any]:

@@ -140,7 +140,7 @@ def test_behind_a_gateway_of_docker_its_monitor_is_scraped_wherever_that_is(
     render(*words)
     scrape = (tmp_path / "out/prometheus/scrape.yaml").read_text()
     assert f"127.0.0.1:{port}" in scrape
-    assert "/engines/" in scrape
+    assert "/services/" in scrape
 
 
 @pytest.mark.parametrize(("more", "helps"), [([], True), (["--gateway", "--expose"], False)])

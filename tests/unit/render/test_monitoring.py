@@ -55,6 +55,12 @@ def test_a_service_is_judged_and_scraped_the_same_wherever_it_is_rendered(watche
     assert mine == job | {"authorization": {"credentials_file": "../secrets/operator_token"}}
 
 
+def test_an_only_engine_of_docker_is_scraped_wherever_it_came_up(watched):
+    alone = watched(gateway=True)
+    beside = loaded(monitoring_files(alone.plan, alone.spec), "monitoring/scrape.yaml")
+    assert beside["scrape_configs"][0]["metrics_path"] == "/services/chat/metrics"
+
+
 def test_replicas_are_scraped_each_by_its_port_or_its_path(watched):
     def places(one):
         folder = monitoring_folder([one], ())

@@ -26,7 +26,8 @@ def reached(
     token's file, and what stands before /metrics. Behind a gateway by that one's monitor."""
     if not behind_gateway(plan, spec):
         return f"{host}:{spec.port}", token_file, ""
-    return f"{host}:{monitor_port}", token_file, gateway.inside(plan.name)
+    served = gateway.served if plan.replicas == 1 else gateway.inside
+    return f"{host}:{monitor_port}", token_file, served(plan.name)
 
 
 def monitoring_files(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
