@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from deployctl import host
+from deployctl import host, targets
 from deployctl.errors import InputError, PortTakenError, TargetError
 from deployctl.hardware.nvidia import Card
 from deployctl.operations.deploy.request import When
@@ -17,6 +17,7 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import CARDS_VARIABLE
 from deployctl.render.gateway import entry_of
 from deployctl.spec import TargetKind
+from deployctl.spec.settings import Settings
 from deployctl.targets.driver import EngineState, Room
 from deployctl.targets.history import Release
 from deployctl.targets.readiness import Takeover
@@ -73,16 +74,16 @@ def _no_room(said: str, hint: str) -> TargetError:
 
 def room(plan: ServingPlan, target: TargetKind, *, forced: bool = False) -> Placement:
     """Looks for room: memory and cores for a second engine, or GPUs that nobody uses."""
-    if target == "docker" and _elsewhere():
+    if _elsewhere(target):
         return Placement(False, _UNKNOWN)
     if plan.accelerator == "cpu":
         return on_cpu(plan, _free_gib(), host.cores(), forced=forced)
     return on_gpu(plan, _cards_like(plan.gpu))
 
 
-def _elsewhere() -> bool:
-    """Whether the Docker engine is on another host."""
-    return os.environ.get("DOCKER_HOST", "").startswith(("tcp:", "ssh:"))
+def _elsewhere(target: TargetKind) -> bool:
+    """Whether it is on another host, by DOCKER_HOST or by a context."""
+    return target == "docker" and bool(targets.place(target, Settings()))
 
 
 def _free_gib() -> float | None:
@@ -149,7 +150,7 @@ def takeover(
     """
     if asked == "no":
         return Room(False, "as asked for")
-    if target == "docker" and _elsewhere():
+    if _elsewhere(target):
         room = Room(False, _UNKNOWN)
     elif new.plan.accelerator == "cpu":
         held_gib, forced = (state.memory_bytes or 0) / GIB, asked == "yes"

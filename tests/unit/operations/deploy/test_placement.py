@@ -99,6 +99,7 @@ def test_the_cards_that_the_new_one_gets_are_looked_at(make_plan, make_release, 
     cards = [Card(index=n, memory_free_mib=mib) for n, mib in enumerate((99_000, 14_000, 100))]
     monkeypatch.setattr(detect, "ask_gpus", lambda **_: detect.Gpus(None, "", tuple(cards)))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///var/run/docker.sock")
     old = make_release(gateway=True).model_copy(update={"plan": on_card(make_plan, 0.4)})
 
     def why(target="process", **env):
@@ -130,7 +131,7 @@ def test_a_takeover_is_as_it_was_said(make_release, monkeypatch):
     with pytest.raises(TargetError, match="memory of another host is unknown") as caught:
         placement.takeover("yes", "docker", release, state, release)
     assert "--beside no" in caught.value.hint
-    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///var/run/docker.sock")
     assert placement.takeover("auto", "docker", release, state, release).free
     monkeypatch.undo()
     monkeypatch.setattr(placement.host, "memory", lambda: None)
