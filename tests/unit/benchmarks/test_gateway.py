@@ -7,6 +7,9 @@ import pytest
 from benchmarks.door.client import chat
 from benchmarks.gateway.__main__ import Run, added, seen, table
 from benchmarks.gateway.loop import FIRST_NS, MARK, Told, chunk, whole
+from benchmarks.gateway.parts import parts
+
+from deployctl.render.gateway import GatewayEntry, configuration
 
 MS = 1_000_000
 
@@ -82,3 +85,15 @@ def test_a_request_is_whole_with_its_body():
     assert whole(bytearray(request)) == 17
     assert whole(bytearray(request[:-1])) is None
     assert whole(bytearray(request[:40])) is None
+
+
+def test_each_part_is_in_the_configuration():
+    entry = GatewayEntry(
+        service="demo", port=8080, exposed=False, domain=None, tls=None, hold_s=300, root=True
+    )
+    rendered = configuration([entry], monitor_port=9000)
+    for name, change in parts("127.0.0.1:8000").items():
+        document = json.loads(rendered)
+        change(document)
+        assert (document == json.loads(rendered)) == (name == "as it is"), name
+    assert "{file." not in json.dumps(document)  # the last has none of them
