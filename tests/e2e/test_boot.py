@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 from tests.e2e.gateway_parts import Users, needs_caddy
+from tests.e2e.stream_parts import Relay, Stream
 
 import ports
 from process_shell import until
@@ -55,6 +56,34 @@ def test_requests_wait_in_the_gateway_until_it_serves_again(shell):
         assert not any(each.problem for each in [*waited, *users.asked[seen:]])
 
 
+def test_what_is_stopped_has_its_requests_end_and_is_started_again(shell):
+    """As at a shutdown: two services at once, behind their gateway and past it."""
+    needs_caddy()
+    port, other = ports.free(), ports.free()
+    behind = ("--gateway", "--gateway-port", port)
+    assert shell.up(*behind, token_s="0.05")[0] == 0
+    assert shell.up("--name", "other", "--port", other, *behind, token_s="0.05")[0] == 0
+    relays = [Relay(each, tokens=40) for each in (port, shell.port, other)]
+    code, out, err = shell.run("boot", "--stop")
+    assert code == 0, err
+    assert sorted(out.splitlines()) == [
+        "other is stopped: revision 1",
+        "tiny is stopped: revision 1",
+    ]
+    assert "other: waiting for " in err
+    assert "tiny: waiting for " in err
+    assert "cutting" not in err
+    assert all(relay.whole for relay in relays)
+    assert shell.left() == []
+    assert shell.history() == [(1, "deployed")]
+    assert "nothing to stop" in shell.run("boot", "--stop")[2]
+    assert shell.run("boot", "--start")[1].splitlines() == [
+        "other serves: revision 1",
+        "tiny serves: revision 1",
+    ]
+    assert Stream(port, tokens=3).whole
+
+
 def test_one_that_fails_is_told(shell):
     assert shell.up()[0] == 0
     killed(shell)
@@ -72,7 +101,7 @@ def test_systemd_takes_the_unit(shell, tmp_path):
     shell.environment["HF_HOME"] = '/a "folder" of 100% \\ $HOME'
     code, out, err = shell.run("boot")
     assert code == 0, err
-    assert "systemctl --user enable deployctl" in err
+    assert "systemctl --user enable --now deployctl" in err
     unit = tmp_path / "deployctl.service"
     unit.write_text(out)
     done = subprocess.run(

@@ -1,5 +1,6 @@
-"""A machine is restarted that runs a real systemd: services of the target process and their gateway
-serve again, by the unit that `deployctl boot` prints, installed as it says.
+"""A machine is restarted that runs a real systemd: requests under way end first, and services of
+the target process and their gateway serve again, by the unit that `deployctl boot` prints,
+installed as it says.
 
 The machine is a container: its processes, control groups, users and /run are its own, and at each
 start it has another boot id.
@@ -62,15 +63,20 @@ class Machine:
 
     def run(self, line, *, user="me", code=0):
         """Standard output and error of a line of the shell, as somebody who has logged in."""
+        words = self._words(["sh", "-c", line], user)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert code in (None, done.returncode), f"{line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout, done.stderr
+
+    def begin(self, words):
+        """A program that goes on, as long as the machine does."""
+        return subprocess.Popen(self._words(words, "me"))
+
+    def _words(self, words, user):
         home = "/root" if user == "root" else f"/home/{user}"
         settings = (f"HOME={home}", f"USER={user}", "XDG_RUNTIME_DIR=/run/user/1000", "NO_COLOR=1")
         given = [word for each in settings for word in ("--env", each)]
-        words = ["docker", "exec", "--user", user, *given, "--workdir", home, NAME]
-        done = subprocess.run(
-            [*words, "sh", "-c", line], capture_output=True, text=True, timeout=PATIENCE_S
-        )
-        assert code in (None, done.returncode), f"{line}\n{done.stdout}\n{done.stderr}"
-        return done.stdout, done.stderr
+        return ["docker", "exec", "--user", user, *given, "--workdir", home, NAME, *words]
 
     def until(self, line, **more):
         """What a line says once it succeeds."""
@@ -116,19 +122,42 @@ def through_the_gateway(machine, service):
     return machine.run(f'python3 -c "{ask}"')[0] == "200\n"
 
 
+# Reads a long answer of the service `one`, as it comes, into a file that the next boot finds.
+READS = """\
+import json, urllib.request
+body = {"model": "one", "prompt": "Hello", "max_tokens": 150, "ignore_eos": True, "stream": True}
+where = "http://127.0.0.1:8080/one/v1/completions"
+asked = urllib.request.Request(where, json.dumps(body).encode())
+asked.add_header("Content-Type", "application/json")
+with open("/home/me/answer", "wb", 0) as file, urllib.request.urlopen(asked, timeout=60) as answer:
+    for line in answer:
+        file.write(line)
+"""
+
+
 def test_services_and_their_gateway_serve_again(machine, tmp_path):
-    for number, name in enumerate(NAMES):
+    def up(number):
+        name = NAMES[number]
         where = f"--model /srv/models/{name} --name {name} --port {8000 + number}"
-        machine.run(f"deployctl up {where} --gpu cpu --gateway")
+        return f"deployctl up {where} --gpu cpu --gateway --env FAKE_ENGINE_TOKEN_S=0.1"
+
+    machine.run(up(1))
+    machine.run(up(2))
     machine.run("deployctl down gone")
     _, told = machine.run("deployctl boot")
     for line in re.findall("^  (.*)$", told, re.MULTILINE):
         user = "root" if line.startswith("sudo ") else "me"
         machine.until(line.removeprefix("sudo ").replace("$USER", "me"), user=user)
+    # Somebody logs in, brings one up and leaves: what logins have left, a shutdown ends first.
+    machine.run(f"su --login me --command '{up(0)}'", user="root")
 
+    reads = machine.begin(["python3", "-c", READS])
+    machine.until("test -s answer")
     docker("stop", "-t", PATIENCE_S, NAME)
+    reads.wait(PATIENCE_S)
     docker("start", NAME)
     machine.until("systemctl --user is-active deployctl")
+    assert machine.run("tail -n 2 answer")[0] == "data: [DONE]\n\n"
     assert machine.health() == {"one": "serving", "two": "serving"}
     assert through_the_gateway(machine, "one")
     assert through_the_gateway(machine, "two")
@@ -140,11 +169,13 @@ def test_services_and_their_gateway_serve_again(machine, tmp_path):
     (tmp_path / "models" / "one").rename(tmp_path / "away")  # its disk comes late
     docker("kill", NAME)  # the power goes
     docker("start", NAME)
-    machine.until("systemctl --user is-failed deployctl")
+    machine.until("journalctl --user --unit deployctl --output cat | grep 'again in 15 s'")
     assert machine.health() == {"one": "dead", "two": "serving"}
     assert "one does not serve: the model's folder is not there" in machine.journal()
     other = machine.began(TWO)
     (tmp_path / "away").rename(tmp_path / "models" / "one")
-    machine.run("systemctl --user restart deployctl")
+    machine.until("systemctl --user is-active deployctl")
     assert machine.health() == {"one": "serving", "two": "serving"}
     assert machine.began(TWO) == other  # nobody touched it
+    machine.run("systemctl --user stop deployctl")
+    assert machine.health() == {"one": "dead", "two": "dead"}

@@ -1,21 +1,25 @@
-"""After a restart of the machine: Docker starts its containers again by itself, and so does a
-kubelet; for the target process a unit of systemd calls `start`.
+"""A restart of the machine: Docker ends its containers and starts them again by itself, and so does
+a kubelet; for the target process a unit of systemd calls `stop` before it and `start` after it.
 """
 
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import NamedTuple
 
 from deployctl import secretive
-from deployctl.errors import DeployctlError, InterruptedByUserError
+from deployctl.errors import DeployctlError, InterruptedByUserError, TargetError
 from deployctl.events import Event, Tell, silent
 from deployctl.operations.deploy.deployment import rollback
 from deployctl.operations.deploy.services import open_store
-from deployctl.targets import Driver, guards, history, open_driver
+from deployctl.targets import Driver, drain, guards, history, open_driver
 from deployctl.targets.gateway import Gateway
 from deployctl.targets.history import Release
+from deployctl.targets.rollout import REAL
 from deployctl.targets.store import ServiceRef, Store
 
 # What of the shell's environment an engine is started with, besides what systemd gives it.
@@ -25,12 +29,21 @@ _KEPT = (
 )
 
 
-class StartedAgain(NamedTuple):
-    """What became of a service that should serve."""
+_FIRST_S = 15.0  # until one that failed is tried again; each time twice as long
+_TRIES = 6  # of the unit: a disk may come late, or the network; the last one after 8 minutes
+_CLOSES, _POLL_S = 50, 0.1  # looks at a gateway until it takes no more requests
+# Of the unit: for requests under way to end (targets.drain, 60 s), and then engines and gateway. A
+# user's systemd as a whole has 120 s to end (user@.service), of which the login that loads an
+# engine may take some.
+_STOP_S = 100
+
+
+class Became(NamedTuple):
+    """What became of a service that should serve, or is to be stopped."""
 
     service: str
-    revision: int | None  # that serves now; None where none does
-    message: str = ""  # why it does not, and where
+    revision: int | None  # that serves now, or did until now; None where that failed
+    message: str = ""  # why, and where
     hint: str = ""  # what helps
 
 
@@ -44,6 +57,7 @@ def unit() -> str:
     said["DEPLOYCTL_STATE_DIR"] = str(settings.state_dir)
     said["DEPLOYCTL_CACHE_DIR"] = str(settings.cache_dir)
     environment = [f"Environment={_quoted(f'{name}={value}')}" for name, value in said.items()]
+    program = f"{_quoted(sys.executable)} -m deployctl boot"
     lines = [
         "# Made by deployctl boot. Services of the target process serve again after a restart.",
         "[Unit]",
@@ -52,10 +66,17 @@ def unit() -> str:
         "[Service]",
         "Type=oneshot",
         "RemainAfterExit=yes",
-        f"ExecStart={_quoted(sys.executable)} -m deployctl boot --start",
+        f"ExecStart={program} --start --tries {_TRIES}",
+        f"ExecReload={program} --start",
+        "# However it is stopped, while one loads and after one failed, too.",
+        f"ExecStopPost={program} --stop",
+        "# One that failed is no reason to end the others: deployctl status tells.",
+        f"SuccessExitStatus={TargetError.exit_code}",
         *environment,
-        "# An engine may load for long, and one that failed is no reason to end the others.",
+        "# An engine may load for long; its requests have a minute to end.",
         "TimeoutStartSec=infinity",
+        f"TimeoutStopSec={_STOP_S}",
+        "# What engines are told, deployctl tells them.",
         "KillMode=process",
         "",
         "[Install]",
@@ -64,10 +85,12 @@ def unit() -> str:
     return "\n".join(lines) + "\n"
 
 
-def start(tell: Tell = silent) -> list[StartedAgain]:
+def start(
+    tell: Tell = silent, *, tries: int = 1, sleep: Callable[[float], None] = time.sleep
+) -> list[Became]:
     """Starts each service of the target process that should serve and does not, as it was recorded,
-    one after the other; one that fails stops no other. Those that were taken down stay down. Behind
-    a gateway new requests wait meanwhile, from the first moment on.
+    one after the other; one that fails stops no other, and is tried again later. Those that were
+    taken down stay down. Behind a gateway new requests wait meanwhile, from the first moment on.
 
     Raises:
         StateError: the records cannot be read.
@@ -75,8 +98,26 @@ def start(tell: Tell = silent) -> list[StartedAgain]:
     """
     settings, store = open_store()
     driver = open_driver("process", settings)
+    serve: list[Became] = []
+    refs = store.services("process")
+    for number in range(tries):
+        became = _start(driver, store, refs, tell)
+        serve += [each for each in became if each.revision is not None]
+        failed = [each for each in became if each.revision is None]
+        if not failed or number == tries - 1:
+            break
+        pause_s = _FIRST_S * 2**number
+        for each in failed:
+            again = f"it is tried again in {pause_s:.0f} s"
+            tell(Event("warning", f"{each.service} does not serve: {each.message}; {again}"))
+        sleep(pause_s)
+        refs = [ServiceRef("process", each.service) for each in failed]
+    return serve + failed
+
+
+def _start(driver: Driver, store: Store, refs: Sequence[ServiceRef], tell: Tell) -> list[Became]:
     due, became = [], []
-    for ref in store.services("process"):
+    for ref in refs:
         try:
             due += [ref] if _due(driver, store, ref) is not None else []
         except DeployctlError as error:
@@ -91,12 +132,59 @@ def start(tell: Tell = silent) -> list[StartedAgain]:
             text = f"{ref.service}: revision {release.revision} should serve, and does not"
             tell(Event("heading", text))
             rollback(ref.service, release.revision, target="process", tell=tell)
-            became.append(StartedAgain(ref.service, release.revision))
+            became.append(Became(ref.service, release.revision))
         except InterruptedByUserError:
             raise
         except DeployctlError as error:
             became.append(_failed(ref.service, error))
     return became
+
+
+def stop(tell: Tell = silent, *, sleep: Callable[[float], None] = time.sleep) -> list[Became]:
+    """Stops each service of the target process that serves, all at once, once its requests under
+    way have ended or had a minute to do so; then nothing of them runs, the gateway neither. On
+    record they serve, so that `start` brings them back.
+
+    Raises:
+        StateError: the records cannot be read.
+    """
+    settings, store = open_store()
+    driver = open_driver("process", settings)
+    refs = store.services("process")
+    with ThreadPoolExecutor(len(refs) + 1) as pool:
+        closing = pool.submit(_close, driver.gateway, tell)
+        # Of a request that it takes once the doors are closed, nobody would hear any more.
+        for _ in range(_CLOSES):
+            if closing.done() or driver.gateway is None or driver.gateway.trouble():
+                break
+            sleep(_POLL_S)
+        became = [*pool.map(lambda ref: _stop(driver, store, ref, tell), refs)]
+        closing.result()
+    return [each for each in became if each is not None]
+
+
+def _close(gateway: Gateway | None, tell: Tell) -> None:
+    """Has it take no new request from now on, and end after the last one under way."""
+    try:
+        if gateway is not None:
+            gateway.close(tell)
+    except DeployctlError as error:
+        tell(Event("warning", error.message))
+
+
+def _stop(driver: Driver, store: Store, ref: ServiceRef, tell: Tell) -> Became | None:
+    def named(event: Event) -> None:
+        tell(replace(event, text=f"{ref.service}: {event.text}"))
+
+    try:
+        with guards.lock(store.folder(ref), ref.service, "deployctl boot --stop"):
+            release = history.deployed(store.releases(ref))
+            if release is None or driver.state(release).condition != "running":
+                return None
+            drain.stop(driver, release, named, REAL)
+            return Became(ref.service, release.revision)
+    except DeployctlError as error:
+        return _failed(ref.service, error)
 
 
 def _due(driver: Driver, store: Store, ref: ServiceRef) -> Release | None:
@@ -106,9 +194,9 @@ def _due(driver: Driver, store: Store, ref: ServiceRef) -> Release | None:
     return None if runs else release
 
 
-def _failed(service: str, error: DeployctlError) -> StartedAgain:
+def _failed(service: str, error: DeployctlError) -> Became:
     said = f"{error.message} ({error.where})" if error.where else error.message
-    return StartedAgain(service, None, said, error.hint or "")
+    return Became(service, None, said, error.hint or "")
 
 
 def _hold(

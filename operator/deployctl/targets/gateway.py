@@ -277,6 +277,15 @@ class Gateway:
         self._proxy.end()
         return True
 
+    def close(self, tell: Tell = silent) -> None:
+        """Ends the proxy, once its requests under way have ended; what it serves stays on record.
+
+        Raises:
+            TargetError: something of it still runs.
+        """
+        if self._proxy.runs():
+            self._turns.take(Turn("", tell), self._proxy.end)
+
     def waits(self, service: str, since: float) -> Waits:
         """What its requests waited that have ended after `since`, in seconds since the epoch."""
         try:

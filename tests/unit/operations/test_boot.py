@@ -2,16 +2,21 @@
 what others change of services while it starts one after the other.
 """
 
+import re
 import sys
 from types import SimpleNamespace
 
 import pytest
 from tests.unit.targets.gateways import ADDRESS, Machine, wanting
 
+from deployctl.errors import TargetError
 from deployctl.operations import boot
-from deployctl.operations.boot import StartedAgain, unit
+from deployctl.operations.boot import Became, unit
+from deployctl.render.gateway import GRACE_S as GATEWAY_GRACE_S
 from deployctl.render.gateway import HELD
+from deployctl.targets.drain import DRAIN_S
 from deployctl.targets.guards import lock
+from deployctl.targets.process.driver import CHILD_GRACE_S, GRACE_S
 from deployctl.targets.store import ServiceRef, Store
 
 
@@ -35,7 +40,17 @@ def test_no_secret_is_in_it(made):
 
 def test_a_dollar_in_the_programs_path_is_one(made):
     """systemd expands the words after it alone: with two it finds no program."""
-    assert 'ExecStart="/opt/$my 100%%/python" -m deployctl boot --start\n' in made
+    assert 'ExecStart="/opt/$my 100%%/python" -m deployctl boot --start --tries 6\n' in made
+
+
+def test_services_are_stopped_with_the_machine_whatever_state_the_unit_is_in(made):
+    """systemd calls ExecStop= only of what has come up, and one service that fails is no failure of
+    the unit."""
+    assert 'ExecStopPost="/opt/$my 100%%/python" -m deployctl boot --stop\n' in made
+    assert "\nSuccessExitStatus=4\n" in made
+    [given] = re.findall(r"^TimeoutStopSec=(\d+)$", made, re.MULTILINE)
+    ends = max(DRAIN_S + GRACE_S + CHILD_GRACE_S, GATEWAY_GRACE_S)
+    assert ends + 10 < int(given) < 120  # of user@.service, which ends them all
 
 
 def test_what_others_change_while_one_loads_is_left_as_they_have_it(
@@ -64,7 +79,7 @@ def test_what_others_change_while_one_loads_is_left_as_they_have_it(
     monkeypatch.setattr(boot, "open_store", lambda: (None, store))
     monkeypatch.setattr(boot, "open_driver", lambda *_: SimpleNamespace(state=state, gateway=None))
     monkeypatch.setattr(boot, "rollback", rollback)
-    assert boot.start() == [StartedAgain("a", 1), StartedAgain("d", 1)]
+    assert boot.start() == [Became("a", 1), Became("d", 1)]
     assert begun == [("a", 1), ("d", 1)]
 
 
@@ -107,3 +122,60 @@ def test_a_proxy_that_has_to_be_told_more_waits_for_none_that_it_holds_itself(tm
     machine.gateway.hold_all(["a", "b"])
     assert (machine.address("a"), machine.address("b")) == (HELD, HELD)
     assert machine.now == 0
+
+
+@pytest.fixture
+def fated(make_release, tmp_path, monkeypatch):
+    """Services a and b on record, of which each try of `a` has its fate: an error, or None."""
+    store, runs, fates = Store(tmp_path), set(), []
+
+    def rollback(service, revision, **_):
+        error = fates.pop(0) if service == "a" else None
+        if error:
+            raise error
+        runs.add(service)
+
+    def state(release):
+        return SimpleNamespace(condition="running" if release.service in runs else "dead")
+
+    for name in "ab":
+        release = make_release(name=name, revision=1, status="deployed")
+        store.save(ServiceRef("process", name), release)
+    monkeypatch.setattr(boot, "open_store", lambda: (None, store))
+    monkeypatch.setattr(boot, "open_driver", lambda *_: SimpleNamespace(state=state, gateway=None))
+    monkeypatch.setattr(boot, "rollback", rollback)
+    return SimpleNamespace(fates=fates, runs=runs)
+
+
+def test_one_that_fails_is_tried_again_later_and_the_others_serve_meanwhile(fated):
+    fated.fates += [TargetError("its disk is not there"), TargetError("nor now"), None]
+    slept, told = [], []
+
+    def sleep(seconds):
+        slept.append((seconds, set(fated.runs)))
+
+    assert boot.start(told.append, tries=6, sleep=sleep) == [Became("b", 1), Became("a", 1)]
+    assert slept == [(15, {"b"}), (30, {"b"})]
+    said = [event.text for event in told if event.kind == "warning"]
+    assert said[0] == "a does not serve: its disk is not there; it is tried again in 15 s"
+
+
+def test_it_is_not_tried_for_ever(fated):
+    fated.fates += [TargetError("its disk is not there")] * 3
+    slept = []
+    became = boot.start(tries=3, sleep=slept.append)
+    assert became == [Became("b", 1), Became("a", None, "its disk is not there")]
+    assert (slept, fated.fates) == ([15, 30], [])
+
+
+def test_one_that_another_brought_up_meanwhile_has_not_failed(fated):
+    fated.fates.append(TargetError("its disk is not there"))
+    assert boot.start(tries=2, sleep=lambda _: fated.runs.add("a")) == [Became("b", 1)]
+
+
+def test_one_that_another_changes_is_not_stopped_under_it(fated, tmp_path):
+    fated.runs.add("a")
+    with lock(Store(tmp_path).folder(ServiceRef("process", "a")), "a", "deployctl up"):
+        [became] = boot.stop()
+    assert (became.service, became.revision) == ("a", None)
+    assert became.message.startswith("a is being changed by deployctl up (pid ")

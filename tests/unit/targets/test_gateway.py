@@ -165,6 +165,17 @@ def test_the_last_to_leave_ends_it(machine):
     assert not list((machine.folder / "upstreams").iterdir())
 
 
+def test_one_that_is_closed_forgets_nobody(machine):
+    machine.gateway.close()
+    assert not (machine.folder / "lock").exists()  # there was none to end
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.gateway.close()
+    assert not machine.proxy.alive
+    machine.gateway.hold_all(["tiny"])
+    assert machine.proxy.alive
+    assert machine.proxy.loaded[-1] == machine.proxy.loaded[0]
+
+
 def test_one_that_takes_no_configuration_keeps_a_service_that_leaves_until_it_does(machine):
     machine.gateway.admit(wanting(), ADDRESS)
     machine.gateway.admit(wanting("other"), ADDRESS)

@@ -1,5 +1,6 @@
 """A supervisor is started for a job, and has said that it runs."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -9,6 +10,9 @@ from deployctl.errors import StateError, TargetError
 from deployctl.files import state_error
 from deployctl.targets.process import logfile
 
+UNIT = "deployctl.service"  # of the user's systemd, as `deployctl boot` has it installed
+_UNIT_S = 5.0  # for systemd to say whether it is there
+_RUNTIME = "XDG_RUNTIME_DIR"  # by which systemd is found
 HANDSHAKE_S = 30.0  # for the supervisor to say that it runs; a loaded machine takes seconds
 
 
@@ -22,12 +26,14 @@ def supervise(job: Path, environment: Mapping[str, str], *, give_up: Callable[[]
     """
     program = Path(__file__).with_name("supervisor.py")
     said = job.with_name("supervisor.log")
+    beside = _beside_the_unit()
+    found = {_RUNTIME: os.environ[_RUNTIME]} if beside else {}
     try:
         with said.open("wb") as sink:
             done = subprocess.run(
-                [sys.executable, "-I", str(program), str(job)],
+                [*beside, sys.executable, "-I", str(program), str(job)],
                 cwd=job.parent,
-                env=environment,
+                env={**environment, **found},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
@@ -51,3 +57,28 @@ def supervise(job: Path, environment: Mapping[str, str], *, give_up: Callable[[]
             where=str(said),
             hint="free disk space and check the folder's permissions; nothing runs",
         )
+
+
+def _beside_the_unit() -> list[str]:
+    """What comes before a program, where the unit is there that ends services with the machine:
+    the program is ended after it then. As part of a login it would be before, amid requests."""
+    words = ["systemctl", "--user", "--quiet", "is-active", UNIT]
+    if _RUNTIME not in os.environ:
+        return []
+    try:
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_UNIT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    if done.returncode != 0:
+        return []
+    scope = [
+        "systemd-run",
+        "--user",
+        "--scope",
+        "--quiet",
+        "--collect",
+        f"--property=Before={UNIT}",
+    ]
+    return [*scope, "--", "env", f"--unset={_RUNTIME}"]
