@@ -7,12 +7,13 @@ them needs stays, whatever else is said.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
+from deployctl.render.watchdog import takes_turns
 from deployctl.spec import TargetKind
 from deployctl.targets.history import KEPT, Release, too_old
 
 FRESH_S = 24 * 3600.0  # what came less long ago may be meant for an `up` that is still to come
 
-Sort = Literal["model", "checkpoint", "image", "caches", "log"]
+Sort = Literal["model", "checkpoint", "image", "caches", "turns", "log"]
 
 
 class DiskPiece(NamedTuple):
@@ -41,6 +42,7 @@ class KeptNeeds(NamedTuple):
     checkpoints: Mapping[str, str]  # that were sent to an engine, by their digest
     services: Collection[tuple[TargetKind, str]]  # that have any record
     revisions: Collection[tuple[TargetKind, str, int]]  # that are kept
+    turns: str = ""  # one of a Docker engine that loads in turn with those of its cards
 
 
 class Fate(NamedTuple):
@@ -62,6 +64,7 @@ def needs_of(
     images: dict[str, str] = {}
     checkpoints: dict[str, str] = {}
     revisions: set[tuple[TargetKind, str, int]] = set()
+    turns = ""
     for (target, service), releases in services.items():
         old = too_old({r.revision: r.status for r in releases}, keep)
         for release in releases:
@@ -70,6 +73,8 @@ def needs_of(
             who = f"{service} revision {release.revision}"
             revisions.add((target, service, release.revision))
             plan = release.plan
+            if target == "docker" and takes_turns(plan, release.spec):
+                turns = who
             images[_in_full(plan.engine.image)] = who
             checkpoints[plan.checkpoint] = who
             texts["\n".join(_words(release))] = who
@@ -78,7 +83,8 @@ def needs_of(
                 repositories[plan.model] = who
             else:
                 commits[plan.model, commit] = who
-    return KeptNeeds(commits, repositories, texts, images, checkpoints, set(services), revisions)
+    known = set(services)
+    return KeptNeeds(commits, repositories, texts, images, checkpoints, known, revisions, turns)
 
 
 def _words(release: Release) -> Iterator[str]:
@@ -134,6 +140,8 @@ def _needed(piece: DiskPiece, needs: KeptNeeds) -> str:
         return who or next(named, "")
     if piece.sort == "checkpoint":
         return needs.checkpoints.get(piece.of, "")
+    if piece.sort == "turns":
+        return needs.turns
     if piece.sort == "image":
         return needs.images.get(_in_full(piece.place), "")
     if piece.sort == "log":

@@ -112,7 +112,7 @@ def remove(cleaning: Cleaning, tell: Tell = silent) -> None:
     if models:
         hubcache.remove(models)
     for piece in cleaning.going:
-        if piece.sort == "checkpoint":
+        if piece.sort in ("checkpoint", "turns"):
             from deployctl.targets.docker import disks
 
             disks.drop(_engine(), piece.place)
@@ -174,6 +174,10 @@ def _of_engine(ours: Mapping[brought.Brought, float], named: Collection[str]) ->
         name = f"checkpoint that was sent: volume {sent.name}"
         made = DiskPiece("checkpoint", name, sent.name, sent.bytes, True, of=sent.service)
         found.append(made._replace(target="docker", in_use=sent.in_use, came=sent.came))
+    for locks in disks.turns(engine):
+        name = f"locks of cards that engines share: volume {locks.name}"
+        made = DiskPiece("turns", name, locks.name, locks.bytes, True, target="docker")
+        found.append(made._replace(in_use=locks.in_use, came=locks.came))
     for cache in disks.caches(engine):
         # A project that plain Compose runs has the same names, and no records.
         name = f"caches of {cache.service}: volume {cache.name}"

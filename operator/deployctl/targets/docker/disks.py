@@ -8,6 +8,7 @@ from deployctl.render.compose import CACHES, project_name
 from deployctl.targets.docker.carriers import moment
 from deployctl.targets.docker.checkpoint import CHECKPOINT
 from deployctl.targets.docker.engine import PROJECT_LABEL, VOLUME_LABEL, DockerEngine
+from deployctl.targets.docker.turns import TURNS
 
 
 class OnDisk(NamedTuple):
@@ -51,21 +52,31 @@ def caches(engine: DockerEngine) -> list[OnDisk]:
 
 def checkpoints(engine: DockerEngine) -> list[OnDisk]:
     """Volumes of checkpoints, each of which one container has that is never started."""
+    return _carried(engine, CHECKPOINT)
+
+
+def turns(engine: DockerEngine) -> list[OnDisk]:
+    """The volume of the locks of cards that engines share, if there is one, which has such a
+    container, too."""
+    return _carried(engine, TURNS)
+
+
+def _carried(engine: DockerEngine, label: str) -> list[OnDisk]:
     found = []
     for volume in engine.disk_use().get("Volumes") or []:
-        digest = (volume.get("Labels") or {}).get(CHECKPOINT)
-        if not digest:
+        said = (volume.get("Labels") or {}).get(label)
+        if not said:
             continue
         use, name = volume.get("UsageData") or {}, str(volume["Name"])
         count = int(use.get("RefCount") or 0) - (engine.carriers.find(name) is not None)
         came = moment(volume.get("CreatedAt")).timestamp()
         size = max(0, int(use.get("Size") or 0))
-        found.append(OnDisk(name, size, str(digest), _containers(count), came))
+        found.append(OnDisk(name, size, str(said), _containers(count), came))
     return found
 
 
 def drop(engine: DockerEngine, name: str) -> None:
-    """Removes a checkpoint's volume, and its container."""
+    """Removes a volume that has a container of its own, and that."""
     engine.carriers.remove(name)
     engine.carriers.drop_volume(name)
 

@@ -12,6 +12,7 @@ from deployctl.targets.docker.carriers import Carriers
 from deployctl.targets.history import Release
 
 VOLUME = "deployctl_turns"  # of no service
+TURNS = LABEL + "turns"  # the label of both, the volume and the container that has it
 _NAMES = ["cpu", *map(str, range(MOST_CARDS))]
 _FILES = {f"card-{name}": b"" for name in _NAMES}
 
@@ -37,7 +38,7 @@ def make(carriers: Carriers, release: Release) -> None:
     """
     if not takes_turns(release.plan, release.spec):
         return
-    labels = {LABEL + "turns": "all"}
+    labels = {TURNS: "all"}
     if carriers.volume(VOLUME) is None:
         carriers.make_volume(VOLUME, labels)
     carriers.create(VOLUME, labels, {VOLUME: TURNS_FOLDER})  # it may be there

@@ -71,6 +71,19 @@ def test_a_folder_of_the_hubs_cache_is_that_repositorys(make_release):
     assert goes(model(A, "org/another"), services)
 
 
+@pytest.mark.parametrize(
+    ("target", "held_gib", "goes_then"),
+    [("docker", 4, False), ("docker", None, True), ("process", 4, True)],
+)
+def test_the_locks_of_shared_cards_go_where_no_kept_revision_of_the_engine_shares_one(
+    on_hub, target, held_gib, goes_then
+):
+    release = on_hub(1, gpu_memory_held_gib=held_gib)
+    locks = DiskPiece("turns", "locks", "deployctl_turns", 0, True, target="docker")
+    assert goes(locks, {(target, "tiny"): [release]}) is goes_then
+    assert not goes(locks._replace(in_use="1 container"), {})
+
+
 def test_what_others_brought_goes_when_that_is_asked_for_alone():
     assert not goes(model(A, ours=False), {})
     assert goes(model(A, ours=False), {}, everything=True)

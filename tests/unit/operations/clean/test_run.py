@@ -176,6 +176,22 @@ def engine(services, monkeypatch):
     return engine
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_the_locks_of_shared_cards_go_with_their_container_where_no_other_has_them(engine, others):
+    made = {"Name": "deployctl_turns", "Labels": {"io.deployctl.turns": "all"}}
+    made |= {"UsageData": {"RefCount": 1 + others, "Size": 0}, "CreatedAt": "2026-01-01T00:00:00Z"}
+    engine.disk_use = lambda: {"Volumes": [made]}
+    removed = []
+    engine.carriers = SimpleNamespace(
+        find=lambda name: name, remove=removed.append, drop_volume=removed.append
+    )
+    brought.note(Settings().state_dir, Brought("image", IMAGE, "this one"))
+    looked = cleaning.look()
+    cleaning.remove(looked)
+    assert [fate.goes for fate in looked.fates if fate.piece.sort == "turns"] == [not others]
+    assert removed == ([] if others else ["deployctl_turns"] * 2)
+
+
 @pytest.mark.parametrize("hours", [1, 25])
 def test_an_image_that_was_pulled_today_stays_for_an_up_that_is_to_come(engine, hours):
     """`deployctl fetch` leaves no record."""
