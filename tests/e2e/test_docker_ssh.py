@@ -109,6 +109,8 @@ def test_of_two_users_at_once_one_is_told_who_is_at_work(
 
 
 def test_doctor_looks_at_that_host(host, tmp_path):
+    with (host.folder / "ssh_config").open("a") as file:
+        file.write("RemoteCommand tmux new -A\nRequestTTY force\n")  # in nobody's way
     cli = on(host, tmp_path / "state")
     document = json.loads(
         cli("doctor", "--gpu", "cpu", "--target", "docker", "--output", "json", code=None).stdout

@@ -27,8 +27,10 @@ def gather(
     run: Run = run,
     environ: Mapping[str, str] = os.environ,
     root: Path = Path("/"),
+    docker_command: Sequence[str] = ("docker",),
 ) -> HostFacts:
-    """Fills HostFacts with what `question` needs. Ends within half a minute, whatever hangs."""
+    """Fills HostFacts with what `question` needs. Ends within half a minute, whatever hangs.
+    `docker_command` asks the engine."""
     away = there(run, environ) if question.target == "docker" else run
     jobs: dict[str, Callable[[], Any]] = {
         "host": lambda: probes.ask_host(root),
@@ -41,7 +43,7 @@ def gather(
     if not question.cpu:
         jobs["gpus"] = lambda: ask_gpus(away)
     if question.target == "docker":
-        jobs["docker"] = lambda: probes.ask_docker(run, environ)
+        jobs["docker"] = lambda: probes.ask_docker(run, environ, docker_command)
         if not question.cpu:
             jobs["toolkit"] = lambda: probes.ask_toolkit(away)
     else:

@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -128,16 +128,19 @@ def _read(path: Path) -> str:
         return ""
 
 
-def ask_docker(run: Run, environ: Mapping[str, str]) -> Docker:
-    """Returns what is known of the engine that DOCKER_HOST, or the context, points to."""
+def ask_docker(
+    run: Run, environ: Mapping[str, str], command: Sequence[str] = ("docker",)
+) -> Docker:
+    """Returns what is known of the engine that DOCKER_HOST, or the context, points to; `command`
+    is how it is asked."""
     named = environ.get("DOCKER_HOST") or None
     away = named if named and not named.startswith(("unix:", "fd:")) else None
-    info = run(["docker", "info", "--format", "{{json .}}"], TIMEOUT_S)
+    info = run([*command, "info", "--format", "{{json .}}"], TIMEOUT_S)
     if info.code is None and not info.hung:
         return Docker(client=False, host=away)
     if info.hung:
         return Docker(True, error=f"no answer in {TIMEOUT_S:.0f} s", hung=True, host=away)
-    compose = run(["docker", "compose", "version", "--short"], TIMEOUT_S)
+    compose = run([*command, "compose", "version", "--short"], TIMEOUT_S)
     version = compose.out.strip().lstrip("v") if compose.code == 0 else None
     facts = _object(info.out)
     errors = facts.get("ServerErrors")

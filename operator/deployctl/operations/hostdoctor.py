@@ -48,11 +48,15 @@ def examine_host(request: HostRequest) -> ExaminedHost:
         DockerError: the host that DOCKER_HOST names by ssh cannot be reached.
     """
     profile = None if request.gpu == "auto" else load_profile(request.gpu)
+    command = ["docker"]
     if os.environ.get("DOCKER_HOST", "").startswith("ssh:") and request.target != "process":
-        here()  # why there is no way there is said in our words, and nothing else need be asked
+        # Why there is no way there is said in our words, and nothing else need be asked; an ssh of
+        # docker's own would do what ~/.ssh/config has for who logs in there.
+        line = here().line
+        command += ["--host", line.environment()["DOCKER_HOST"]] if line else []
     wanted, model_checks = _model_bytes(request.model)
     question = _question(request, profile, wanted)
-    facts = examine.gather(question)
+    facts = examine.gather(question, docker_command=command)
     checks = [*examine.examine(facts, question), *_gateway(facts, question), *model_checks]
     return ExaminedHost(question, facts, checks)
 

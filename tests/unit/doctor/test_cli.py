@@ -20,7 +20,7 @@ def cli(monkeypatch, capsys, tmp_path):
     def call(*argv, facts=BARE):
         asked = []
 
-        def gather(question):
+        def gather(question, **_):
             asked.append(question)
             return facts
 

@@ -70,6 +70,19 @@ def test_what_is_asked_there_is_not_what_ssh_does_for_who_logs_in_by_hand():
     assert there(asked, {}) is asked
 
 
+def test_an_engine_elsewhere_is_asked_by_the_line_that_there_is():
+    """An ssh of docker's own refuses what ~/.ssh/config has for who logs in: RemoteCommand."""
+    asked = []
+
+    def run(words, timeout_s):
+        asked.append(words)
+        return Ran(1)
+
+    by_line = ["docker", "--host", "unix:///tmp/line/docker.sock"]
+    assert ask_docker(run, {"DOCKER_HOST": "ssh://ops@gpu1"}, by_line).host == "ssh://ops@gpu1"
+    assert [words[:3] for words in asked] == [by_line, by_line]
+
+
 def test_run_ends_with_its_children_when_time_is_up():
     ran = run(["sh", "-c", "sleep 60 & sleep 60"], 0.1)
     assert ran.hung
