@@ -69,10 +69,11 @@ def test_no_request_fails_in_an_update_a_bad_revision_and_a_rollback(behind, rec
 
     with Users(behind.gateway, model=first["model"]) as users:
         until(lambda: len(users.asked) > 20, seconds=60, what="users are served")
-        held = behind.json(*behind.up, "--max-num-seqs", "4")["gateway"]["held"]
-        bad = behind(*behind.up, "--env", "FAKE_ENGINE_DIE_LOADING=3", code=4)
+        no = ("--beside", "no")
+        held = behind.json(*behind.up, *no, "--max-num-seqs", "4")["gateway"]["held"]
+        bad = behind(*behind.up, *no, "--env", "FAKE_ENGINE_DIE_LOADING=3", code=4)
         assert "revision 2 serves again" in bad.stderr
-        assert "requests waited" in behind("rollback", behind.service).stderr
+        assert "requests waited" in behind("rollback", behind.service, *no).stderr
         seen = len(users.asked)
         until(lambda: len(users.asked) > seen + 20, seconds=60, what="they are served again")
     assert users.failed == []
