@@ -147,7 +147,8 @@ def keep_in_step(tell: Tell = silent) -> None:
                 return
             found = _services(settings, tell)
             for what in wanted.unseen([each.watched for each in found]):
-                tell(Event("note", f"up --with-monitoring looks at {what}, too"))
+                said = f"monitoring does not look at {what} yet"
+                tell(Event("note", f"{said}: up --with-monitoring, once more, has it do so"))
             # A service does not wait until a Prometheus has read all that it recorded.
             _apply(settings, stack, wanted, found, None, tell, replay_s=START_S)
             if not found:

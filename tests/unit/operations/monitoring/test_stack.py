@@ -67,11 +67,11 @@ def project(monkeypatch, tmp_path):
     return made
 
 
-def serve(monkeypatch, *names):
+def serve(monkeypatch, *names, **more):
     """Has services of these names serve on this host."""
     found = []
     for name in names:
-        plan, spec, _ = planned("awq", "l4", name=name)
+        plan, spec, _ = planned("awq", "l4", name=name, **more)
         watched = Watched(plan, spec, "127.0.0.1:8000", f"/run/secrets/{name}")
         found.append(stack._Found(watched, f"token-of-{name}"))
     monkeypatch.setattr(stack, "_services", lambda settings, tell: found)
@@ -119,6 +119,22 @@ def test_grafana_has_one_password(project):
     stack.end(volumes=True)
     stack.bring_up(ASKED, None)
     assert project.hidden["grafana"]["admin_password"] != password
+
+
+def test_what_a_part_would_look_at_that_does_not_run_is_noted_until_it_does(project, monkeypatch):
+    serve(monkeypatch)
+    stack.bring_up(ASKED, None)
+    serve(monkeypatch, "chat", domain="llm.example.com", tls="internal")
+    told = []
+    stack.keep_in_step(told.append)
+    assert [event.text.partition(":")[0] for event in told] == [
+        "monitoring does not look at cards yet", "monitoring does not look at certificates yet"
+    ]  # fmt: skip
+    assert "/probe" not in project.files["prometheus/prometheus.yaml"]
+    stack.bring_up(ASKED, None)
+    assert "/probe" in project.files["prometheus/prometheus.yaml"]
+    stack.keep_in_step(told.append)
+    assert len(told) == 2
 
 
 def test_services_come_and_go(project, monkeypatch):
