@@ -3,6 +3,8 @@ exporters, Debian's, in the Compose project as it is rendered. Grafana is a fake
 """
 
 import json
+import os
+import signal
 import threading
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -167,6 +169,11 @@ def test_a_service_is_watched_and_an_alert_reaches_somebody(
     pager.broken = True
     refused = cli("alert", "test", "--receiver", "pager", code=4)
     assert "Alertmanager could not tell pager" in refused.stderr
+
+    # It has read its files again since it was started, and Docker starts it again all the same.
+    name = f"{PROJECT}-prometheus-1"
+    os.kill(inspect(name)["State"]["Pid"], signal.SIGKILL)
+    until(lambda: inspect(name)["RestartCount"] == 1, seconds=60, what="it is started again")
 
     # A service that is down is not missed; what watched it stays, until it is ended.
     cli("down", service)

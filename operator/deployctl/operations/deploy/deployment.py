@@ -4,10 +4,16 @@ The command line, a controller and a program of one's own call the same function
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from deployctl.errors import DeployctlError
+from deployctl.errors import (
+    DeployctlError,
+    InterruptedByUserError,
+    SloMissedError,
+    TargetError,
+)
 from deployctl.events import Event, Tell, silent
 from deployctl.operations import kinds, upload
 from deployctl.operations.announce.announcer import Announcer
@@ -70,9 +76,20 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
         InterruptedByUserError: Ctrl-C; what ran before is starting again.
         TargetError: port taken, records unwritable, another deployctl at work, and so on.
     """
-    deployed = _up(deployment, tell, tools)
+    with _in_step(tell):
+        return _up(deployment, tell, tools)
+
+
+@contextmanager
+def _in_step(tell: Tell) -> Iterator[None]:
+    """Has monitoring watch the services as a change left them. What was restored after one that
+    failed may be at another address than before."""
+    try:
+        yield
+    except (TargetError, SloMissedError, InterruptedByUserError):
+        keep_in_step(tell)
+        raise
     keep_in_step(tell)
-    return deployed
 
 
 def _up(deployment: Deployment, tell: Tell, tools: Tools) -> Deployed:
@@ -190,11 +207,10 @@ def rollback(
     if beside == "yes":
         placement.refuse_no_gateway(history.to_go_back_to(store.releases(ref), revision))
     refuse_no_room(store, ref, revision)
-    with Announcer(settings, tell).change(store, ref):
-        outcome = rollout.rollback(revision)
-    deployed = _deployed(driver, store, outcome, rollout)
-    keep_in_step(tell)
-    return deployed
+    with _in_step(tell):
+        with Announcer(settings, tell).change(store, ref):
+            outcome = rollout.rollback(revision)
+        return _deployed(driver, store, outcome, rollout)
 
 
 def down(

@@ -216,8 +216,8 @@ def _service(settings: Settings, store: Store, ref: ServiceRef) -> _Found | None
     if release is None or release.candidate_of is not None:
         return None
     driver = open_driver(ref.target, settings)
-    # One that died is there still; one that is being replaced is not there for a moment.
-    if not history.pending(releases) and driver.state(release).condition == "absent":
+    # One that died is there still. After it a revision is under way, or failed: it is missed.
+    if release is releases[-1] and driver.state(release).condition == "absent":
         raise NotFoundError(
             f"its engine was removed by hand: deployctl up starts it, deployctl down {ref.service} "
             "says that it is meant to be gone"

@@ -66,6 +66,7 @@ class Recorded(Records):
         ("dead", [], ["chat"]),
         ("absent", [], []),
         ("absent", ["pending"], ["chat"]),
+        ("absent", ["failed"], ["chat"]),  # an update, and then nothing could be restored
     ],
 )
 def test_one_that_was_removed_by_hand_pages_nobody(monkeypatch, condition, coming, watched):
