@@ -5,14 +5,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from deployctl.errors import (
     DeployctlError,
     InputError,
-    NotFoundError,
     PlanRefusedError,
     StateError,
 )
@@ -21,22 +19,19 @@ from deployctl.files import make_folder, write_private
 from deployctl.given import read_word
 from deployctl.operations.monitoring.ready import REPLAY_S, START_S, reloaded, wait_ready
 from deployctl.operations.monitoring.request import MonitoringRequest
+from deployctl.operations.monitoring.watched import Scraped, services_here
 from deployctl.render.monitoring.alertmanager import unheard
-from deployctl.render.monitoring.prometheus import Watched
 from deployctl.render.monitoring.stack import (
     PASSWORD,
     StackSettings,
     secret_file,
     stack_files,
-    token_file,
 )
-from deployctl.spec import ServiceSpec, TargetKind
+from deployctl.spec import TargetKind
 from deployctl.spec.receivers import Receivers
-from deployctl.spec.service import HOSTS
 from deployctl.spec.settings import Settings
-from deployctl.targets import history, keys, lockfile, open_driver, open_store
+from deployctl.targets import keys, lockfile
 from deployctl.targets.docker.monitoring import MonitoringProject, monitoring_of
-from deployctl.targets.store import ServiceRef, Store
 
 FOLDER, _KEPT = "monitoring", "monitoring.json"
 USER = "admin"  # of Grafana
@@ -110,7 +105,7 @@ def bring_up(
         )
         stack = monitoring_of(settings.state_dir)
         stack.check()
-        there = _services(settings, silent)
+        there = services_here(settings, silent)
         folder = settings.textfile_dir
         textfiles = before.textfiles if folder is None else str(folder)
         wanted = wanted.model_copy(update={"textfiles": textfiles})
@@ -121,7 +116,7 @@ def bring_up(
         told = None if receivers is None else _secrets_of(receivers)
         for part in wanted.parts:
             stack.fetch(wanted.image(part), tell, offline=offline)
-        found = _services(settings, tell)  # images take long: others were changed meanwhile
+        found = services_here(settings, tell)  # images take long: others were changed meanwhile
         tell(Event("phase", "starting monitoring"))
         _apply(settings, stack, wanted, found, told, tell)
         _keep(settings, wanted)
@@ -145,7 +140,7 @@ def keep_in_step(tell: Tell = silent) -> None:
                 said = "monitoring does not run: up --with-monitoring starts it"
                 tell(Event("note", f"{said}, down --monitoring ends it"))
                 return
-            found = _services(settings, tell)
+            found = services_here(settings, tell)
             for what in wanted.unseen([each.watched for each in found]):
                 said = f"monitoring does not look at {what} yet"
                 tell(Event("note", f"{said}: up --with-monitoring, once more, has it do so"))
@@ -181,54 +176,6 @@ def alertmanager_of() -> str:
     """The address of the Alertmanager that was brought up from here, or of one where it usually
     is."""
     return (_kept(Settings()) or StackSettings()).url("alertmanager")
-
-
-class _Found(NamedTuple):
-    watched: Watched
-    token: str | None
-
-
-def _services(settings: Settings, tell: Tell) -> list[_Found]:
-    """Every service that is to serve on this host, by name."""
-    store = open_store(settings)
-    found: dict[str, _Found] = {}
-    # A cluster that was used from here need not be there for that.
-    ours = sorted(ref for target in HOSTS for ref in store.services(target))
-    for ref in [*ours, *(ref for ref in store.others() if ref.target in HOSTS)]:
-        try:
-            service = _service(settings, store, ref)
-        except DeployctlError as error:
-            tell(Event("warning", f"{ref.service} is not watched: {error.message}"))
-            continue
-        if service is None:
-            continue
-        if ref.service in found:
-            tell(Event("warning", f"{ref.service} of target {ref.target} is not watched: another "
-                       "service has that name"))  # fmt: skip
-            continue
-        found[ref.service] = service
-    return [found[name] for name in sorted(found)]
-
-
-def _service(settings: Settings, store: Store, ref: ServiceRef) -> _Found | None:
-    releases = store.releases(ref)
-    release = history.deployed(releases)
-    if release is None or release.candidate_of is not None:
-        return None
-    driver = open_driver(ref.target, settings)
-    # One that died is there still. After it a revision is under way, or failed: it is missed.
-    if release is releases[-1] and driver.state(release).condition == "absent":
-        raise NotFoundError(
-            f"its engine was removed by hand: deployctl up starts it, deployctl down {ref.service} "
-            "says that it is meant to be gone"
-        )
-    whole = driver.endpoint(release)
-    engines = whole.replicas or (whole,)
-    spec: ServiceSpec = release.spec
-    at, *more = (urlsplit(each.published or each.url) for each in engines)
-    others = () if at.path else tuple(each.netloc for each in more)
-    watched = Watched(release.plan, spec, at.netloc, token_file(ref.service), at.path, others)
-    return _Found(watched, engines[0].operator_token)
 
 
 def _refuse_shared(wanted: StackSettings) -> None:
@@ -278,7 +225,7 @@ def _apply(
     settings: Settings,
     stack: MonitoringProject,
     wanted: StackSettings,
-    found: list[_Found],
+    found: list[Scraped],
     told: Mapping[str, bytes] | None,
     tell: Tell,
     *,
@@ -304,7 +251,7 @@ def _apply(
     stack.were_read()
 
 
-def _where(settings: Settings, wanted: StackSettings, found: list[_Found]) -> HostMonitoring:
+def _where(settings: Settings, wanted: StackSettings, found: list[Scraped]) -> HostMonitoring:
     return HostMonitoring(
         wanted.url("grafana"),
         wanted.url("prometheus"),

@@ -6,7 +6,7 @@ import pytest
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
-from deployctl.operations.monitoring import stack
+from deployctl.operations.monitoring import watched as module
 from deployctl.spec.settings import Settings
 from deployctl.targets.driver import EngineState
 from deployctl.targets.store import ServiceRef
@@ -29,13 +29,13 @@ class Records:
 def looked_at(monkeypatch):
     """The services that were looked at."""
     found = []
-    monkeypatch.setattr(stack, "open_store", lambda settings: Records())
-    monkeypatch.setattr(stack, "_service", lambda settings, store, ref: found.append(ref.service))
+    monkeypatch.setattr(module, "open_store", lambda settings: Records())
+    monkeypatch.setattr(module, "_service", lambda settings, store, ref: found.append(ref.service))
     return found
 
 
 def test_a_cluster_that_is_away_keeps_no_host_from_being_watched(looked_at):
-    assert stack._services(Settings(), lambda event: None) == []
+    assert module.services_here(Settings(), lambda event: None) == []
     assert looked_at == ["on-docker", "on-process", "of-another"]
 
 
@@ -74,10 +74,10 @@ def test_one_that_was_removed_by_hand_pages_nobody(monkeypatch, condition, comin
         state=lambda release: EngineState(condition),
         endpoint=lambda release: Endpoint("http://127.0.0.1:8000", None, None),
     )
-    monkeypatch.setattr(stack, "open_store", lambda settings: Recorded(*coming))
-    monkeypatch.setattr(stack, "open_driver", lambda target, settings: driver)
+    monkeypatch.setattr(module, "open_store", lambda settings: Recorded(*coming))
+    monkeypatch.setattr(module, "open_driver", lambda target, settings: driver)
     told = []
-    found = stack._services(Settings(), told.append)
+    found = module.services_here(Settings(), told.append)
     assert [each.watched.plan.name for each in found] == watched
     assert ["removed by hand" in event.text for event in told] == ([] if watched else [True])
 
@@ -90,8 +90,8 @@ def test_replicas_are_watched_where_they_are_also_after_one_took_over(monkeypatc
         state=lambda release: EngineState("running"),
         endpoint=lambda release: engines[0]._replace(replicas=engines),
     )
-    monkeypatch.setattr(stack, "open_store", lambda settings: Recorded())
-    monkeypatch.setattr(stack, "open_driver", lambda target, settings: driver)
-    (found,) = stack._services(Settings(), lambda event: None)
+    monkeypatch.setattr(module, "open_store", lambda settings: Recorded())
+    monkeypatch.setattr(module, "open_driver", lambda target, settings: driver)
+    (found,) = module.services_here(Settings(), lambda event: None)
     ports = dict.fromkeys(each.partition("/")[0] for each in at)
     assert found.watched.addresses == [f"127.0.0.1:{port}" for port in ports]

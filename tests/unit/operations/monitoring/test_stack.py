@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from deployctl.errors import DockerError, EngineError, InputError, PlanRefusedError
 from deployctl.operations.monitoring import stack
 from deployctl.operations.monitoring.request import MonitoringRequest
+from deployctl.operations.monitoring.watched import Scraped
 from deployctl.render.monitoring.prometheus import Watched
 from deployctl.spec.receivers import Receivers
 from known import planned
@@ -73,8 +74,8 @@ def serve(monkeypatch, *names, **more):
     for name in names:
         plan, spec, _ = planned("awq", "l4", name=name, **more)
         watched = Watched(plan, spec, "127.0.0.1:8000", f"/run/secrets/{name}")
-        found.append(stack._Found(watched, f"token-of-{name}"))
-    monkeypatch.setattr(stack, "_services", lambda settings, tell: found)
+        found.append(Scraped(watched, f"token-of-{name}"))
+    monkeypatch.setattr(stack, "services_here", lambda settings, tell: found)
 
 
 @pytest.fixture
