@@ -4,18 +4,20 @@ that comes by an address other than loopback gets to the engine that asks for no
 import contextlib
 import http.client
 import itertools
+import os
 import re
+import signal
 import socket
 import ssl
 import urllib.request
 
 import pytest
 from tests.e2e import http2
-from tests.e2e.gateway_parts import ANSWERED, BareEngine, gateway_in
+from tests.e2e.gateway_parts import ANSWERED, BareEngine, answer, gateway_in, needs_caddy
 
 import ports
 from deployctl.render.gateway import GatewayEntry
-from process_shell import PATIENCE_S, until
+from process_shell import PATIENCE_S, carrying, until
 
 PATH, BODY = "/tiny/v1/completions", b'{"prompt": "Hello"}'
 KEYS = [None, "wrong"]
@@ -195,3 +197,20 @@ def test_no_stranger_gets_to_an_engine_that_wants_no_key(tmp_path, tls, shared):
         gateway.admit(exposed, guarded.address)
         assert {each.status() for each in waiting.values()} == {401}
         assert free.asked == 0
+
+
+def test_another_engine_on_the_port_of_one_that_died_is_not_what_strangers_get(shell):
+    """The gateway led them there still, and that one wants no key: it is not exposed."""
+    needs_caddy()
+    port, host = ports.free(), outside()
+    code, _, err = shell.up("--gateway", "--expose", "--gateway-port", port, "--hold", "1")
+    assert code == 0, err
+    for pid in carrying(shell.state / "process"):  # and so does its supervisor
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    until(lambda: not carrying(shell.state / "process"))
+    code, _, err = shell.up("--name", "other")
+    assert code == 0, err
+    assert "requests for tiny wait, for its engine, which has ended, had port" in err
+    assert answer(f"http://127.0.0.1:{shell.port}", "/v1/models")[0] == 200
+    assert answer(f"http://{host}:{port}", "/tiny/v1/models")[0] == 503

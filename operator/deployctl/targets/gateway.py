@@ -75,8 +75,8 @@ class Gateway:
         self._turns = GatewayTurns(files, self._records, at_work, clock=clock, sleep=sleep)
         self._clock = clock
         self._sleep = sleep
-        self.entries = self._records.entries
-        self.entry = self._records.entry
+        self.entries, self.entry = self._records.entries, self._records.entry
+        self.vacate = self._records.vacate
 
     def front(self, service: str) -> str | None:
         """Where this machine asks it for a service; None where it is at a domain, or not there."""

@@ -6,7 +6,8 @@
     held/NAME            since when its requests are held
     coming/NAME          its first engine is about to be asked by the proxy
 
-Whoever changes those of one service has that service's lock, and needs no other.
+Whoever changes those of one service has that service's lock, and needs no other; but where it has
+died, and another is to listen in its place.
 """
 
 from collections.abc import Callable, Collection
@@ -89,6 +90,22 @@ class GatewayRecords:
         """Leads its requests to these, those that wait among them."""
         for number, name in enumerate(entry.upstreams):
             self._files.write(_upstream(name), addresses[number % len(addresses)])
+
+    def vacate(self, address: str, service: str) -> list[str]:
+        """Before an engine of this service listens at an address: has requests of others wait that
+        are led there, for what died there may have been exposed, and this may ask for no key.
+        Returns whose.
+
+        Raises:
+            StateError: a record cannot be read, or written.
+        """
+        led = []
+        for each in self.entries():
+            for name in each.upstreams if each.service != service else ():
+                if self._files.read(_upstream(name)) == address:
+                    self._files.write(_upstream(name), rendered.NOBODY)
+                    led.append(each.service)
+        return led
 
     def hold(self, entry: GatewayEntry, replicas: Collection[int] | None) -> None:
         """Has its new requests wait; with `replicas`, none goes to these of its engines."""

@@ -88,6 +88,14 @@ def test_who_came_from_outside_and_the_proxy_has_still_is_led_by_no_address_of_l
     assert f"{{file.upstreams/{name}}}" in json.dumps(machine.proxy.loaded[-1])
 
 
+def test_where_another_engine_listens_nobody_is_led_who_was_led_to_one_that_died(machine):
+    machine.gateway.admit(wanting(exposed=True, replicas=2), ADDRESS, "127.0.0.1:8001")
+    assert machine.gateway.vacate(ADDRESS, "tiny") == []
+    assert machine.gateway.vacate("127.0.0.1:9000", "other") == []
+    assert machine.gateway.vacate("127.0.0.1:8001", "other") == ["tiny"]
+    assert [machine.address(f"tiny.exposed.{n}") for n in range(2)] == [ADDRESS, NOBODY]
+
+
 def test_it_holds_and_leads_nothing_that_it_does_not_serve(machine):
     assert not machine.gateway.hold("tiny")
     machine.gateway.lead("tiny", ADDRESS)

@@ -127,16 +127,17 @@ class ProcessDriver:
         make_folder(cache)
         turns = self._state / "cards"
         job = run.prepare(command, sys.executable, grace_s=GRACE_S, turns=turns)
+        for name in self.gateway.vacate(f"127.0.0.1:{command.port}", release.service):
+            ended = f"its engine, which has ended, had port {command.port}"
+            tell(Event("warning", f"requests for {name} wait, for {ended}"))
+        asks = release.plan.asks_the_hub and not release.plan.asks_for_its_model_alone
         child_environment = environment(
             command,
             os.environ,
             run=run.folder,
             cache=cache,
             api_key=None if command.door else self._key(release),
-            # What is there needs no token.
-            hub_token=keys.hub_token(release.spec, os.environ)
-            if release.plan.asks_the_hub and not release.plan.asks_for_its_model_alone
-            else None,
+            hub_token=keys.hub_token(release.spec, os.environ) if asks else None,
         )
         if release.plan.asks_for_its_model_alone:  # and that is there
             child_environment[OFFLINE] = "1"
@@ -315,9 +316,8 @@ class ProcessDriver:
         """What is started. Behind a gateway, which is told where, one whose port is taken has
         another: the former engine is there until this one has answered, or somebody else is."""
         command = command_of(release)
-        if gateway.entry_of(release.bundle) and host.port_error(command.port, command.host):
-            return command_of(release, host.free_port())
-        return command
+        taken = gateway.entry_of(release.bundle) and host.port_error(command.port, command.host)
+        return command_of(release, host.free_port()) if taken else command
 
     def _cache_of(self, service: str) -> Path:
         return self._cache / "engine" / service
