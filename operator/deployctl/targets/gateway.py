@@ -26,14 +26,12 @@ from deployctl.render import gatewayrefusals
 from deployctl.render.gateway import GatewayEntry
 from deployctl.targets import through
 from deployctl.targets.gatewayfiles import GatewayFiles
-from deployctl.targets.gatewayrecords import GatewayRecords, HeldSince
+from deployctl.targets.gatewayrecords import MONITOR, GatewayRecords, HeldSince
 from deployctl.targets.gatewayturns import GatewayTurns, Turn
 from deployctl.targets.proxies import GatewayProxy
-from deployctl.targets.waits import Waits, waits_of
 
 CONFIGURATION = "caddy.json"  # that the proxy has, and starts with
 NEXT = "next.json"  # that it is to load
-_MONITOR = "monitor_port"
 _POLL_S = 0.2
 _ANSWERS_S = 60.0  # one that hangs is ended and started again in half of that
 _ANEW = (
@@ -76,7 +74,8 @@ class Gateway:
         self._clock = clock
         self._sleep = sleep
         self.entries, self.entry = self._records.entries, self._records.entry
-        self.vacate = self._records.vacate
+        self.vacate, self.exposes = self._records.vacate, self._records.exposes
+        self.waits, self.monitor_port = self._records.waits, self._records.monitor_port
 
     def front(self, service: str) -> str | None:
         """Where this machine asks it for a service; None where it is at a domain, or not there."""
@@ -211,10 +210,6 @@ class Gateway:
             turn = Turn(before[0], tell, also=before[1:])
             self._turns.take(turn, lambda: self._apply(self.entries(), turn))
 
-    def exposes(self, service: str) -> bool:
-        """Whether it listens for a service on every interface."""
-        return (entry := self.entry(service)) is not None and entry.exposed
-
     def held(self, service: str) -> HeldSince | None:
         """Since when a service's requests wait; None where they do not."""
         entry = self.entry(service)
@@ -286,14 +281,6 @@ class Gateway:
         if self._proxy.runs():
             self._turns.take(Turn("", tell), self._proxy.end)
 
-    def waits(self, service: str, since: float) -> Waits:
-        """What its requests waited that have ended after `since`, in seconds since the epoch."""
-        try:
-            logs = self._files.below(rendered.LOGS)
-        except TargetError:
-            logs = {}
-        return waits_of(service, since, *logs.values())
-
     def problem(self, service: str) -> str:
         """Why requests for a service do not get through it; empty where they do, or where it does
         not stand before that."""
@@ -312,13 +299,6 @@ class Gateway:
         if entry is None or entry.tls != "internal":
             return None
         return self._files.here(rendered.ROOT_CERTIFICATE)
-
-    def monitor_port(self) -> int | None:
-        """The port of loopback on which the proxy tells its health and metrics."""
-        try:
-            return int(self._files.read(_MONITOR) or "")
-        except ValueError:
-            return None
 
     def _apply(
         self, entries: list[GatewayEntry], turn: Turn, *, to_come: Sequence[GatewayEntry] = ()
@@ -355,5 +335,5 @@ class Gateway:
             return former
         port = self._proxy.free_port(former, but)
         if port != former:
-            self._files.write(_MONITOR, str(port))
+            self._files.write(MONITOR, str(port))
         return port

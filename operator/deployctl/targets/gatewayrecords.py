@@ -14,11 +14,13 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from deployctl.errors import StateError
+from deployctl.errors import StateError, TargetError
 from deployctl.render import gateway as rendered
 from deployctl.render.gateway import GatewayEntry
 from deployctl.targets.gatewayfiles import GatewayFiles
+from deployctl.targets.waits import Waits, waits_of
 
+MONITOR = "monitor_port"
 _SERVICES, _HELD, _COMING = "services", "held", "coming"
 
 
@@ -58,6 +60,10 @@ class GatewayRecords:
     def entry(self, service: str) -> GatewayEntry | None:
         """The service's entry; None where the gateway does not stand before it."""
         return next((each for each in self.entries() if each.service == service), None)
+
+    def exposes(self, service: str) -> bool:
+        """Whether it listens for a service on every interface."""
+        return (entry := self.entry(service)) is not None and entry.exposed
 
     def others(self, service: str) -> list[GatewayEntry]:
         """The other services; those that are gone are forgotten."""
@@ -139,6 +145,21 @@ class GatewayRecords:
     def coming(self) -> list[str]:
         """The services that are to come, and are not gone meanwhile."""
         return [name for name in sorted(self._files.below(_COMING)) if not self._gone(name)]
+
+    def waits(self, service: str, since: float) -> Waits:
+        """What its requests waited that have ended after `since`, in seconds since the epoch."""
+        try:
+            logs = self._files.below(rendered.LOGS)
+        except TargetError:
+            logs = {}
+        return waits_of(service, since, *logs.values())
+
+    def monitor_port(self) -> int | None:
+        """The port of loopback on which the proxy tells its health and metrics."""
+        try:
+            return int(self._files.read(MONITOR) or "")
+        except ValueError:
+            return None
 
 
 def _upstream(name: str) -> str:
