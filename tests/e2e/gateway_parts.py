@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from tests.e2e import http2
 
 from deployctl.errors import TargetError
 from deployctl.targets.gateway import Gateway
@@ -92,12 +93,13 @@ class Users:
     idle when it takes another configuration."""
 
     def __init__(
-        self, url, *, new=2, kept=2, tokens=8, model="tiny", key=None, ca=None, redials=False
-    ):
+        self, url, *, new=2, kept=2, tokens=8, model="tiny", key=None, ca=None, redials=False,
+        prompt="Hello",
+    ):  # fmt: skip
         parts = urlsplit(url)
         self._place = parts.hostname, parts.port, f"{parts.path}/v1/completions"
         self._trust = ssl.create_default_context(cafile=ca) if parts.scheme == "https" else None
-        body = {"model": model, "prompt": "Hello", "max_tokens": tokens, "ignore_eos": True}
+        body = {"model": model, "prompt": prompt, "max_tokens": tokens, "ignore_eos": True}
         self._bodies = [json.dumps({**body, "stream": stream}) for stream in (False, True)]
         self._headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
         self._redials, self._ends = redials, threading.Event()
@@ -202,6 +204,41 @@ def is_error(text):
     except (ValueError, AttributeError):
         return False
     return isinstance(error, dict) and bool(error.get("message") and error.get("type"))
+
+
+class SlowUsers:
+    """Ask by HTTP/2, all the time, until they are told to end; each has a connection a request, and
+    sends a body of no length, late. A gateway keeps nothing of these, to send it again."""
+
+    def __init__(self, port, ca, *, users=8):
+        self._port, self._trust = port, ssl.create_default_context(cafile=ca)
+        self._trust.set_alpn_protocols(http2.ALPN)
+        self._ends, self.told = threading.Event(), []  # whether each had 200
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(users)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ends.set()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+
+    def _ask(self):
+        body = json.dumps({"model": "tiny", "prompt": "Hello"}).encode()
+        kind = {"content-type": "application/json"}
+        while not self._ends.is_set():
+            plain = socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE_S)
+            secured = self._trust.wrap_socket(plain, server_hostname="localhost")
+            with contextlib.closing(http2.Connection(secured)) as connection:
+                name = f"localhost:{self._port}"
+                stream = connection.begin("/v1/completions", name, **kind)
+                time.sleep(0.3)
+                connection.send(stream, body)
+                self.told.append(connection.is_ok(stream))
 
 
 def _is_readable(socket):

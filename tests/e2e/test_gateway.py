@@ -5,11 +5,10 @@ import json
 import os
 import signal
 import socket
-import ssl
 import time
 
 import pytest
-from tests.e2e.gateway_parts import Users, answer, needs_caddy
+from tests.e2e.gateway_parts import SlowUsers, Users, answer, needs_caddy
 from tests.e2e.stream_parts import Relay, Stream
 
 import ports
@@ -188,23 +187,24 @@ def test_services_share_it_by_path_and_metrics_are_not_for_clients(served, tmp_p
     assert not os.path.exists(f"/proc/{pid}")  # noqa: PTH110
 
 
-def test_tls_by_an_authority_of_its_own_is_verified_and_speaks_http2(shell):
+def test_tls_by_an_authority_of_its_own_is_verified_and_no_update_fails_a_request(shell):
     needs_caddy()
     port = ports.free()
     shell.behind = ["--domain", "localhost", "--tls", "internal", "--gateway-port", str(port)]
     told = up(shell)
     assert told["url"] == f"https://localhost:{port}/v1"
     trusted = told["gateway"]["ca_file"]
-    with Users(f"https://localhost:{port}", new=1, kept=1, ca=trusted) as users:
-        until(lambda: len(users.asked) > 4)
-    assert users.failed == []
-    trust = ssl.create_default_context(cafile=trusted)
-    trust.set_alpn_protocols(["h2", "http/1.1"])
+    large = {"prompt": "x" * 150_000, "ca": trusted}  # is not sent again, either
     with (
-        socket.create_connection(("127.0.0.1", port)) as plain,
-        trust.wrap_socket(plain, server_hostname="localhost") as secured,
+        Users(f"https://localhost:{port}", new=1, kept=1, **large) as users,
+        SlowUsers(port, trusted) as slow,
     ):
-        assert secured.selected_alpn_protocol() == "h2"
+        until(lambda: len(users.asked) > 4)
+        assert up(shell, token_s="0.011")["gateway"]["held"]["turned_away"] == 0
+        seen = len(users.asked)
+        until(lambda: len(users.asked) > seen + 4)
+    assert users.failed == []
+    assert set(slow.told) == {True}, slow.told
     with Users(f"https://localhost:{port}", new=1, kept=0) as strangers:
         until(lambda: strangers.asked)
     assert "CERTIFICATE_VERIFY_FAILED" in strangers.asked[0].problem

@@ -4,6 +4,7 @@ import pytest
 
 from deployctl.errors import EngineError, StateError, TargetError
 from deployctl.render.gateway import NOBODY, entry_of
+from deployctl.targets.drain import ARRIVES_S
 from deployctl.targets.waits import Waits
 
 from .conftest import REF
@@ -105,6 +106,15 @@ def test_it_is_made_ready_before_requests_wait_but_exposes_no_engine_that_is_not
     release = make_release(gateway=True, env={"A": "1"}, **more)
     behind.rollout().up(release.spec, release.plan, release.bundle)
     assert next(what for what, _ in behind.driver.did if what in ("begin", "hold")) == first
+
+
+def test_what_the_gateway_has_sent_on_arrives_before_the_door_closes(behind, monkeypatch):
+    begun, closed, close = behind.now, [], behind.driver.close_door
+    monkeypatch.setattr(
+        behind.driver, "close_door", lambda release: closed.append(behind.now) or close(release)
+    )
+    behind.rollout().down(volumes=False)
+    assert closed == [begun + ARRIVES_S]
 
 
 def test_a_bad_revision_leads_requests_back(behind, make_release):

@@ -109,7 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 5  # s, of a connection that nobody uses, as vLLM has it
 
     def do_GET(self):
-        self._keeps, self._unread = bool(_switch("KEEPS")), "Content-Length" in self.headers
+        self._keeps = bool(_switch("KEEPS"))
+        self._chunks = "Transfer-Encoding" in self.headers
+        self._unread = self._chunks or "Content-Length" in self.headers
         path, _, query = self.path.partition("?")
         scope = {
             "type": "http",
@@ -127,8 +129,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     async def _receive(self):
         self._unread = False
-        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if self._chunks:
+            body = b"".join(iter(self._chunk, b""))
+        else:
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         return {"type": "http.request", "body": body, "more_body": False}
+
+    def _chunk(self):
+        chunk = self.rfile.read(int(self.rfile.readline(), 16))
+        self.rfile.readline()
+        return chunk
 
     async def _send(self, message):
         if message["type"] == "http.response.start":
