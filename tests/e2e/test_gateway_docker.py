@@ -134,11 +134,15 @@ def test_one_that_comes_up_beside_the_other_takes_over_and_nobody_waits(behind, 
 def test_one_that_was_killed_while_another_came_up_is_mended_by_the_next(behind):
     name, slow = behind.service, ("--beside", "yes", "--env", "FAKE_ENGINE_LOADING_S=8")
     first = behind.json(*behind.up)
-    with Users(behind.gateway, model=first["model"]) as users:
-        up = behind.begin(*behind.up, *slow)
-        until(lambda: ("engine-b", "2") in places(name), seconds=60, what="it comes up")
+
+    def killed(new, *more):
+        up = behind.begin(*behind.up, *slow, *more)
+        until(lambda: new in places(name), seconds=60, what="it comes up")
         up.kill()
         up.wait()
+
+    with Users(behind.gateway, model=first["model"]) as users:
+        killed(("engine-b", "2"))
         assert places(name) == {("engine", "1"), ("engine-b", "2")}
         told = behind.json(*behind.up, *slow)
         assert (told["revision"], told["gateway"]["held"]) == (2, None)
@@ -149,6 +153,10 @@ def test_one_that_was_killed_while_another_came_up_is_mended_by_the_next(behind)
         seen = len(users.asked)
         until(lambda: len(users.asked) > seen + 20, seconds=60, what="they are served still")
     assert users.failed == []
+    killed(("engine-b", "4"), "--max-num-seqs", "4")
+    behind("down", name)
+    assert left(name)["containers"] == []
+    assert docker("volume", "ls", "--quiet", "--filter", f"name=deployctl-{name}_secrets") == ""
 
 
 @pytest.fixture
