@@ -116,6 +116,17 @@ def test_the_page_names_services_receivers_and_what_nobody_hears(watched):
     assert "$" not in re.sub(r"\$STATE", "", page)
 
 
+def test_the_page_says_of_which_services_the_port_may_change(watched):
+    behind = watched("behind", gateway=True, gateway_port=8080)
+
+    def page(one, target):
+        spec = one.spec.model_copy(update={"target": target})
+        return monitoring_folder([one._replace(spec=spec)], ())["README.md"]
+
+    assert "An update of `behind` may" in page(behind, "process")
+    assert not any("--beside" in p for p in (page(behind, "docker"), page(watched(), "process")))
+
+
 def test_a_disk_is_told_once_and_not_for_each_file_that_docker_mounts():
     compose = yaml.safe_load(stack_files([], StackSettings(), "/state")["compose.yaml"])
     (flag,) = [w for w in compose["services"]["node-exporter"]["command"] if "exclude" in w]

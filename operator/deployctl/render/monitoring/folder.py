@@ -9,7 +9,7 @@ from typing import Any
 from deployctl import assets
 from deployctl.engines.vllm.versions import key
 from deployctl.render import door
-from deployctl.render.bundle import LOOPBACK, NOT_COMMITTED
+from deployctl.render.bundle import LOOPBACK, NOT_COMMITTED, behind_gateway
 from deployctl.render.monitoring import alertmanager, grafana
 from deployctl.render.monitoring.prometheus import (
     HOST_RULES,
@@ -100,6 +100,7 @@ def _page(services: Sequence[Watched], receivers: Receivers) -> str:
         ),
         tokens=tokens or "# no service has a door",
         certificates=_certificates(services),
+        moves=_moves(services),
         boards=_BOARDS,
         versions=" and ".join(versions),
         receivers="\n".join(
@@ -109,6 +110,21 @@ def _page(services: Sequence[Watched], receivers: Receivers) -> str:
         )
         or "| none | | | |",
         unheard=_said(receivers),
+    )
+
+
+def _moves(services: Sequence[Watched]) -> str:
+    """Which of them another engine may take over, at a port that nobody knows before."""
+    told = [
+        f"`{each.plan.name}`"
+        for each in services
+        if each.spec.target == "process" and behind_gateway(each.plan, each.spec)
+    ]
+    if not told:
+        return ""
+    return (
+        f"\nAn update of {', '.join(told)} may come up beside the one that serves, and stays at "
+        "its own port then, where this\nPrometheus does not look: say `up --beside no`.\n"
     )
 
 
