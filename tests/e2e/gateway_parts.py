@@ -210,7 +210,7 @@ class SlowUsers:
     """Ask by HTTP/2, all the time, until they are told to end; each has a connection a request, and
     sends a body of no length, late. A gateway keeps nothing of these, to send it again."""
 
-    def __init__(self, port, ca, *, users=8):
+    def __init__(self, port, ca, *, users=24):
         self._port, self._trust = port, ssl.create_default_context(cafile=ca)
         self._trust.set_alpn_protocols(http2.ALPN)
         self._ends, self.told = threading.Event(), []  # whether each had 200

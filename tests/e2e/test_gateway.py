@@ -166,8 +166,14 @@ def test_services_share_it_by_path_and_metrics_are_not_for_clients(served, tmp_p
     up(served)
     other = ["up", "--model", served.model, "--gpu", "cpu", "--name", "other", *served.behind]
     other += ["--with-chat", "--port", ports.free()]
-    code, out, err = served.run(*other, "--output", "json")
+    under_way = Relay(int(served.behind[-1]), tokens=200)  # until its service has gone
+    with Users(served.gateway, kept=2) as users:
+        code, out, err = served.run(*other, "--output", "json")
     assert code == 0, err
+    # Another configuration closes what is kept and idle, once, and nothing else.
+    closed = ("RemoteDisconnected", "ConnectionReset", "BrokenPipe")
+    assert [each for each in users.failed if not each.problem.startswith(closed)] == []
+    assert len(users.failed) <= 2
     told = json.loads(out)["services"][0]
     assert told["url"] == f"{served.gateway}/other/v1"
     has_a_page_to_chat_on(served, told["gateway"]["chat_url"])
@@ -181,6 +187,7 @@ def test_services_share_it_by_path_and_metrics_are_not_for_clients(served, tmp_p
         assert "vllm:" not in text
     assert answer(served.gateway, "/nobody/v1/models")[0] == 404
     assert "gateway has ended" not in goes_and_cuts_nothing(served, "tiny", 404)
+    assert under_way.whole, [each.error for each in under_way.streams]
     assert answer(served.gateway, "/other/v1/models")[0] == 200
     pid = caddy(served)
     assert "gateway has ended" in goes_and_cuts_nothing(served, "other", "refused")
@@ -244,8 +251,10 @@ def test_a_killed_up_leaves_a_hold_that_is_told_and_keeps_no_other_waiting(serve
 def test_what_the_gateway_alone_is_to_do_otherwise_stops_no_engine(served):
     first = up(served)
     pid = served.status()["pid"]
+    under_way = Stream(int(served.behind[-1]), tokens=1000)
     served.behind += ["--hold", "7"]
     again = up(served)
+    assert under_way.whole, under_way.error
     assert (again["changed"], again["revision"]) == (False, first["revision"])
     assert served.status()["pid"] == pid
     configuration = (served.state / "gateway" / "caddy.json").read_text()
