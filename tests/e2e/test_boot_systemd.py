@@ -176,6 +176,9 @@ def test_services_and_their_gateway_serve_again(machine, tmp_path):
     (tmp_path / "away").rename(tmp_path / "models" / "one")
     machine.until("systemctl --user is-active deployctl")
     assert machine.health() == {"one": "serving", "two": "serving"}
+    machine.run("systemctl --user reload deployctl")
     assert machine.began(TWO) == other  # nobody touched it
     machine.run("systemctl --user stop deployctl")
     assert machine.health() == {"one": "dead", "two": "dead"}
+    machine.run("systemctl --user start deployctl")
+    assert machine.health() == {"one": "serving", "two": "serving"}
