@@ -35,7 +35,8 @@ def command(
     What up does before it touches the engine that serves; on Docker the image too. Room on the
     disk is checked first, then size and digest of every file; a file that is cut, wrong or half
     there is never taken for whole. After a Ctrl-C or a cut it goes on where it was. A folder is
-    sent to a cluster, and checked where it is for a host. HF_ENDPOINT names a mirror.
+    sent to a cluster or to another --host, and checked where it is for this one. HF_ENDPOINT names
+    a mirror.
 
     [bold]Examples[/bold]
 

@@ -52,8 +52,8 @@ class Fetched:
 def fetch(spec: ServiceSpec, tell: Tell = silent, *, chart: ChartOptions = NO_VALUES) -> Fetched:
     """Brings a service's model, and on Docker its image, to its target; starts and stops nothing.
 
-    A folder of this machine is sent to a cluster, and for a host checked where it is. `chart` has
-    the values with which it will be brought up.
+    A folder of this machine is sent to a cluster, or to another host's Docker engine, and for this
+    host checked where it is. `chart` has the values with which it will be brought up.
 
     Raises:
         InputError, PlanRefusedError: as `up` refuses; or the target fetches by itself.
@@ -62,7 +62,7 @@ def fetch(spec: ServiceSpec, tell: Tell = silent, *, chart: ChartOptions = NO_VA
     """
     is_folder = isinstance(hub.locate(spec.model, spec.revision), Path)
     for_a_cluster = spec.target == "kubernetes" or (spec.target is None and spec.claims_cards)
-    if is_folder and not for_a_cluster:
+    if is_folder and not (for_a_cluster or upload.is_elsewhere(spec.target)):
         return _check_folder(spec, tell)
     if for_a_cluster and not is_folder:
         raise InputError(
@@ -76,6 +76,7 @@ def fetch(spec: ServiceSpec, tell: Tell = silent, *, chart: ChartOptions = NO_VA
     spec = kinds.settled(spec, settings, tell)
     prepared = prepare(spec, tell=tell, among=kinds.in_cluster(spec, settings, tell))
     refuse_unfit(prepared.plan)
+    prepared = upload.for_an_engine(prepared, tell)
     view = open_view(prepared.target, settings)
     if view is not None:
         view.reach()  # a folder's digest takes long
@@ -91,9 +92,10 @@ def fetch(spec: ServiceSpec, tell: Tell = silent, *, chart: ChartOptions = NO_VA
         bundle=bundle,
     )
     driver = open_driver(prepared.target, settings)
+    if prepared.target != "kubernetes":
+        driver.fetch(release, tell)
     if is_folder:
         return _send(driver, release, tell)
-    driver.fetch(release, tell)
     fetched = bring(driver, release, tell)
     if fetched is None:
         raise InputError(
@@ -185,7 +187,7 @@ def bring_back(driver: Driver, release: Release, tell: Tell) -> None:
 
 
 def _send(driver: Driver, release: Release, tell: Tell) -> Fetched:
-    """Sends a folder's checkpoint to the claim on which its service will look for it."""
+    """Sends a folder's checkpoint to where its service will look for it: a claim, or a volume."""
     uploader = driver.uploader(release)
     if uploader is None:
         raise InputError(
@@ -199,7 +201,10 @@ def _send(driver: Driver, release: Release, tell: Tell) -> Fetched:
     listing = hub.listing(folder)
     done = Transferred(f"/models/{release.service}", came)
     target = driver.target
-    return _fetched(release.service, listing, done, target=target, place=uploader.place)
+    image = release.plan.engine.image if target == "docker" else None
+    return _fetched(
+        release.service, listing, done, target=target, place=uploader.place, image=image
+    )
 
 
 def _fetched(

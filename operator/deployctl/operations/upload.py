@@ -2,15 +2,18 @@
 and what holds exactly that is filled before an engine is touched.
 """
 
+import os
 from pathlib import Path
 
 from deployctl import hub
+from deployctl.doctor.shell import away
 from deployctl.errors import ModelError
 from deployctl.events import Tell
 from deployctl.hub import digests
 from deployctl.hub.listing import Listing
 from deployctl.operations.bundle import ChartOptions
 from deployctl.operations.prepare import Prepared
+from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets.driver import Driver, ModelFile
 from deployctl.targets.history import Release
@@ -32,6 +35,11 @@ def for_a_folder(prepared: Prepared, options: ChartOptions, tell: Tell) -> Chart
     listing = _listing(prepared.plan.model, tell)
     own = {"model": {"digest": digests.whole_digest(listing)}}
     return options._replace(overrides=merge(options.overrides, own))
+
+
+def is_elsewhere(target: TargetKind | None) -> bool:
+    """Whether a target's engines do not see this machine's folders: by ssh, on another host."""
+    return target == "docker" and away(os.environ)
 
 
 def for_an_engine(prepared: Prepared, tell: Tell) -> Prepared:
