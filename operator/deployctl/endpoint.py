@@ -48,6 +48,7 @@ class Endpoint(NamedTuple):
     upstream: str | None = None  # HOST:PORT as the gateway reaches it, where that is another
     tunnel: str | None = None  # the command by which a person forwards that of another host
     published: str | None = None  # where another host has it for all; `url` is a port of ours to it
+    there: str | None = None  # the same address on its own host; `url` is a port of ours to it
     # Each engine by its own port, where the address is the gateway's, before several.
     replicas: "tuple[Endpoint, ...]" = ()
 
@@ -55,6 +56,11 @@ class Endpoint(NamedTuple):
     def shown(self) -> str:
         """The address for clients: as `url`, where no other is theirs."""
         return self.gateway or self.inside or self.published or self.url
+
+    @property
+    def own(self) -> str:
+        """The address as its own host has it: a port of ours to it is gone with us."""
+        return self.there or self.url
 
     @property
     def credential(self) -> str | None:

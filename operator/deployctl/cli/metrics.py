@@ -75,14 +75,14 @@ def _once(endpoint: Endpoint, output: Output) -> None:
     figures = [since_start(metrics.scrape(each), time.time()) for each in engines]
     if output is Output.json:
         each = [
-            {"url": at.url, **told.document()} for at, told in zip(engines, figures, strict=True)
+            {"url": at.own, **told.document()} for at, told in zip(engines, figures, strict=True)
         ]
         told = {"replicas": each} if endpoint.replicas else each[0]
-        answer_json({"version": 1, "service": endpoint.service, "url": endpoint.url, **told})
+        answer_json({"version": 1, "service": endpoint.service, "url": endpoint.own, **told})
         return
     for number, of_one in enumerate(figures):
         which = f", replica {number}" if endpoint.replicas else ""
-        out.print(table((endpoint.service or endpoint.url) + which, of_one))
+        out.print(table((endpoint.service or endpoint.own) + which, of_one))
 
 
 def _watch(endpoint: Endpoint, pause: float, output: Output) -> None:
@@ -109,7 +109,7 @@ def _watch(endpoint: Endpoint, pause: float, output: Output) -> None:
                 say(as_json(_document(endpoint, figures)))
                 flush()
             elif view:
-                title = endpoint.service or endpoint.url
+                title = endpoint.service or endpoint.own
                 view.update(table(title, figures), refresh=True)
             else:
                 out.print(line(figures))
@@ -124,7 +124,7 @@ def _watch(endpoint: Endpoint, pause: float, output: Output) -> None:
 def _document(endpoint: Endpoint, figures: Figures) -> dict[str, Any]:
     """The documented answer. Version 1."""
     told = figures.document()
-    return {"version": 1, "service": endpoint.service, "url": endpoint.url, **told}
+    return {"version": 1, "service": endpoint.service, "url": endpoint.own, **told}
 
 
 def table(title: str, figures: Figures) -> RenderableType:

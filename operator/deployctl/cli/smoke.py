@@ -74,7 +74,7 @@ def command(
 def _show(result: "SmokeResult") -> None:
     endpoint, answer = result.endpoint, result.answer
     name = endpoint.service or result.model or "service"
-    out.print(Text.assemble((name, "bold"), f"  {endpoint.url}"))
+    out.print(Text.assemble((name, "bold"), f"  {endpoint.own}"))
     for check in result.checks:
         mark = ("pass", "green") if check.ok else ("fail", "bold red")
         details = " · ".join(part for part in (check.detail, units.duration(check.seconds)) if part)

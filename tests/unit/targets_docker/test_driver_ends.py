@@ -63,6 +63,7 @@ def test_by_a_line_all_that_it_serves_is_asked_through_it(driver, engine, releas
     loopback, exposed = (driver.endpoint(release(local=False, expose=e)) for e in (False, True))
     assert loopback.url == exposed.url == "http://127.0.0.1:18251"
     assert (loopback.shown, loopback.tunnel) == ("http://127.0.0.1:18250", "ssh -N -L 18250")
+    assert loopback.own == exposed.own == "http://127.0.0.1:18250"  # and no port of this process
     assert (exposed.shown, exposed.tunnel) == ("http://[fd00::1]:18250", None)
 
 

@@ -204,7 +204,7 @@ def _replica(driver: Driver, number: int, engine: Release) -> ReplicaStatus:
         number,
         health,
         detail,
-        endpoint.url,
+        endpoint.own,
         state.started,
         state.pid,
         state.memory_bytes,

@@ -47,7 +47,7 @@ class SmokeResult(NamedTuple):
             "version": 1,
             "ok": all(check.ok for check in self.checks),
             "service": self.endpoint.service,
-            "url": self.endpoint.url,
+            "url": self.endpoint.own,
             "model": self.model,
             "checks": [check.document() for check in self.checks],
             "question": self.question,
@@ -67,7 +67,7 @@ class SmokeResult(NamedTuple):
         for check in self.checks:
             if not check.ok:
                 raise TargetError(
-                    f"{check.title}: no: {check.detail}", where=self.endpoint.url, hint=check.hint
+                    f"{check.title}: no: {check.detail}", where=self.endpoint.own, hint=check.hint
                 )
 
 

@@ -84,10 +84,11 @@ class DockerEngine:
         line, outside = self.line, f"http://{self.hostname}:{port}"
         if line is None:
             return Endpoint(outside, None, None)
-        at = Endpoint(f"http://127.0.0.1:{line.port(port)}", None, None)
+        there = f"http://127.0.0.1:{port}"
+        at = Endpoint(f"http://127.0.0.1:{line.port(port)}", None, None, there=there)
         if exposed:
             return at._replace(published=outside)
-        return at._replace(inside=f"http://127.0.0.1:{port}", tunnel=line.tunnel(port))
+        return at._replace(inside=there, tunnel=line.tunnel(port))
 
     def by_line(
         self, run: commands.Run, environment: Mapping[str, str]

@@ -259,6 +259,7 @@ class DockerGateway(Gateway):
         found = direct._replace(
             url=f"{direct.url}{rendered.inside(*engine_of)}",
             upstream=rendered.upstream(*engine_of),
+            there=direct.there and f"{direct.there}{rendered.inside(*engine_of)}",
             inside=None,
             tunnel=None,
         )
