@@ -10,7 +10,7 @@ import random
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -49,12 +49,24 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def read_memory(meminfo: str) -> HostMemory | None:
+    """The same of another machine, from its /proc/meminfo."""
+    told = dict(re.findall(r"^(MemTotal|MemAvailable):\s+([0-9]{1,15}) kB$", meminfo, re.MULTILINE))
+    if len(told) < 2:
+        return None
+    return HostMemory(*(int(told[name]) * 1024 / GIB for name in ("MemTotal", "MemAvailable")))
+
+
 def processor(cpuinfo: Path = _CPUINFO) -> str | None:
     """The processor's name: `AMD EPYC 9R14`; `CPU` where it has none, None where nobody says."""
     try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+        return read_processor(cpuinfo.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return None
+
+
+def read_processor(text: str) -> str:
+    """The same, from the text of /proc/cpuinfo."""
     named = re.search(r"^(?:model name|Model|CPU part)\s*:\s*(.+)$", text, re.MULTILINE)
     return named[1].strip() if named else "CPU"
 
@@ -135,12 +147,15 @@ def refuse_taken(
     ) from error
 
 
-def free_port(after: int | None = None, *, within: int = 100) -> int:
+def free_port(
+    after: int | None = None, *, within: int = 100, taken: Collection[int] | None = None
+) -> int:
     """A port of the loopback interface on which nobody listens, for whoever takes it at once.
 
     With `after`, the first free one of the `within` ports above it. Otherwise any from 10000,
     below those that the kernel gives to connections: a load that runs at the same time takes
-    thousands of these, and could take this one too.
+    thousands of these, and could take this one too. Of another host, whose `taken` ports are
+    known, it is the first above `after` that is none of these.
 
     Raises:
         PortTakenError: none is free.
@@ -148,6 +163,8 @@ def free_port(after: int | None = None, *, within: int = 100) -> int:
     if after is not None:
         tries: Iterable[int] = range(after + 1, min(after + within, 65535) + 1)
         said = f"none of the {within} ports above {after} is free"
+        if taken is not None and (free := [port for port in tries if port not in taken]):
+            return free[0]
     else:
         tries, said = [*_quiet_ports(), 0], "no port is free"
     for port in tries:

@@ -3,6 +3,6 @@
 Probes touch the world and fill `HostFacts`; checks are pure functions over it.
 """
 
-from deployctl.doctor.detect import detect_profile, for_this_host
+from deployctl.doctor.detect import detect_profile, with_memory
 
-__all__ = ["detect_profile", "for_this_host"]
+__all__ = ["detect_profile", "with_memory"]

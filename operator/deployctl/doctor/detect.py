@@ -9,12 +9,12 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-from deployctl import host
 from deployctl.doctor.facts import Gpus
 from deployctl.doctor.shell import Ran, Run, run
 from deployctl.errors import ProfileError
 from deployctl.hardware import GpuProfile, all_profiles, nvidia, own_profiles, slices_of
 from deployctl.hardware.nvidia import Card
+from deployctl.host import HostMemory
 
 TIMEOUT_S = 12.0  # without persistence mode, eight cards take some seconds to wake
 _WHERE = "--gpu auto"
@@ -175,9 +175,8 @@ def _is(card: Card, word: str) -> bool:
     return bool(word) and (card.uuid or "").startswith(word)
 
 
-def for_this_host(profile: GpuProfile) -> GpuProfile:
-    """The CPU profile with this host's memory instead of the file's; others as they are."""
-    memory = host.memory() if profile.kind == "cpu" else None
+def with_memory(profile: GpuProfile, memory: HostMemory | None) -> GpuProfile:
+    """The CPU profile with a host's memory instead of the file's, where that is known."""
     if memory is None:
         return profile
     return profile.model_copy(update={"memory_gib": math.floor(memory.total_gib * 100) / 100})

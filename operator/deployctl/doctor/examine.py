@@ -10,13 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deployctl.doctor import probes
+from deployctl.doctor import machine, probes
 from deployctl.doctor.detect import ask_gpus
 from deployctl.doctor.facts import Check, HostFacts, Question, Status
 from deployctl.doctor.gpu_checks import gpu_checks
 from deployctl.doctor.host_checks import host_checks
 from deployctl.doctor.service_checks import docker_checks, door_checks, network_checks
-from deployctl.doctor.shell import Run, run, there
+from deployctl.doctor.shell import Run, away, run, there
 
 REPORT_VERSION = 1
 
@@ -31,21 +31,26 @@ def gather(
 ) -> HostFacts:
     """Fills HostFacts with what `question` needs. Ends within half a minute, whatever hangs.
     `docker_command` asks the engine."""
-    away = there(run, environ) if question.target == "docker" else run
+    elsewhere = question.target == "docker" and away(environ)
+    on_it = there(run, environ) if elsewhere else run
     jobs: dict[str, Callable[[], Any]] = {
         "host": lambda: probes.ask_host(root),
-        "disks": lambda: probes.ask_disks(question.places),
+        "disks": lambda: probes.ask_disks(
+            place for place in question.places if not elsewhere or place[0] == "state"
+        ),
         "port": lambda: probes.ask_port(question.port),
         "hub": lambda: probes.ask_hub(environ),
-        "clock_synchronized": lambda: probes.ask_clock(run),
+        "clock_synchronized": lambda: probes.ask_clock(on_it),
         "doors": probes.ask_doors,
     }
+    if elsewhere:
+        jobs["machine"] = lambda: machine.of("docker", run, environ)
     if not question.cpu:
-        jobs["gpus"] = lambda: ask_gpus(away)
+        jobs["gpus"] = lambda: ask_gpus(on_it)
     if question.target == "docker":
         jobs["docker"] = lambda: probes.ask_docker(run, environ, docker_command)
         if not question.cpu:
-            jobs["toolkit"] = lambda: probes.ask_toolkit(away)
+            jobs["toolkit"] = lambda: probes.ask_toolkit(on_it)
     else:
         jobs["vllm"] = probes.ask_vllm
     with ThreadPoolExecutor(len(jobs)) as pool:
@@ -53,9 +58,12 @@ def gather(
         answers = {name: future.result() for name, future in running.items()}
     answers["port_free"], answers["port_error"] = answers.pop("port")
     docker = answers.get("docker")
-    if docker is not None and docker.root_dir and not docker.host:
+    if docker is not None and docker.root_dir and elsewhere:
+        answers["disks"] += probes.ask_disk_there(on_it, docker.root_dir)
+    elif docker is not None and docker.root_dir and not docker.host:
         answers["disks"] += probes.ask_disks([("images", Path(docker.root_dir))])
-    return HostFacts(**answers.pop("host"), **answers)
+    facts = HostFacts(**answers.pop("host"), **{k: v for k, v in answers.items() if k != "machine"})
+    return probes.moved(facts, answers["machine"], question.port) if elsewhere else facts
 
 
 def examine(facts: HostFacts, question: Question) -> list[Check]:

@@ -45,6 +45,7 @@ class Disk:
     free_gib: float | None = None
     writable: bool | None = None
     device: int | None = None  # two places on one device share the room
+    there: bool = False  # where the Docker engine is, on another machine
 
 
 @dataclass(frozen=True)

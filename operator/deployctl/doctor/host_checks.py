@@ -110,7 +110,7 @@ def _memory(facts: HostFacts, question: Question) -> Check:
 
 def _disk(disk: Disk, question: Question) -> Check:
     it = Topic(f"disk-{disk.purpose}", f"Disk: {disk.purpose}")
-    move = f"{_PLACES[disk.purpose]} names another place"
+    move = f"{_PLACES['images' if disk.there else disk.purpose]} names another place"
     if disk.free_gib is None:
         return it.warn(f"{disk.path} does not answer", "check the mount")
     text = f"{disk.free_gib:.0f} GiB free in {disk.path}"

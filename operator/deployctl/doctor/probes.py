@@ -25,7 +25,8 @@ from typing import Any
 import httpx
 
 from deployctl import host, web
-from deployctl.doctor.facts import Disk, Docker, DoorState, Hub
+from deployctl.doctor.facts import Disk, Docker, DoorState, HostFacts, Hub
+from deployctl.doctor.machine import Machine
 from deployctl.doctor.shell import Run, bounded
 from deployctl.errors import InputError
 from deployctl.given import MAX_WORD_BYTES, expanded, read_bytes
@@ -93,6 +94,34 @@ def _disk(purpose: str, place: Path) -> Disk:
     usage = shutil.disk_usage(there)
     writable = there.is_dir() and os.access(there, os.W_OK)
     return Disk(purpose, str(place), usage.free / GIB, writable, there.stat().st_dev)
+
+
+def ask_disk_there(run: Run, root_dir: str) -> tuple[Disk, ...]:
+    """The room where another machine's Docker engine keeps images, and the models of the Hub."""
+    said = run(["df", "-Pk", root_dir], TIMEOUT_S).out
+    found = re.search(r"^\S.*?\s\d+\s+\d+\s+(\d+)\s+\d+%\s", said, re.MULTILINE)
+    free_gib = int(found[1]) * 1024 / GIB if found else None
+    return tuple(Disk(purpose, root_dir, free_gib, there=True) for purpose in ("models", "images"))
+
+
+def moved(facts: HostFacts, to: Machine, port: int) -> HostFacts:
+    """What was found, with what another machine said of itself. Pure."""
+    release, memory = os_release(to.release), to.memory
+    free = None if to.ports is None else port not in to.ports
+    return replace(
+        facts,
+        os_id=release.get("ID"),
+        os_version=release.get("VERSION_ID"),
+        os_name=release.get("PRETTY_NAME"),
+        machine=to.architecture,
+        cpu_flags=cpu_flags(to.cpuinfo),
+        cpus=to.cores,
+        memory_gib=memory and memory.total_gib,
+        memory_available_gib=memory and memory.available_gib,
+        shm_gib=None,
+        port_free=free,
+        port_error="something listens there" if free is False else None,
+    )
 
 
 def ask_vllm() -> str | None:

@@ -24,11 +24,13 @@ def docker_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
     if docker.client and not docker.hung:
         yield _compose(docker)
     if docker.host:
-        what = "GPU, disk and port" if docker.elsewhere else "memory, disk and port"
-        yield Topic("docker-host", "Docker host").warn(
-            f"DOCKER_HOST is {docker.host}: what is said here of {what} is about this machine",
-            "run deployctl doctor on that host too",
-        )
+        it = Topic("docker-host", "Docker host")
+        if docker.elsewhere:
+            told = "what is said here of memory, GPU, disk and port is about this machine"
+            fix = "run deployctl doctor on that host too"
+            yield it.warn(f"DOCKER_HOST is {docker.host}: {told}", fix)
+        else:
+            yield it.good(f"{docker.host}; Python, state, Hub and its token are this machine's")
     if not docker.elsewhere and not question.cpu:
         yield _toolkit(facts, question)
         if docker.server:

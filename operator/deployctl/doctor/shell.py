@@ -13,6 +13,7 @@ T = TypeVar("T")
 # Whatever ~/.ssh/config has for who logs in there by hand: a command of its own, and a terminal.
 _OPTIONS = ("BatchMode=yes", "ConnectTimeout=8", "RemoteCommand=none", "RequestTTY=no")
 _SSH = ("ssh", *(word for option in _OPTIONS for word in ("-o", option)), "--")
+_NOT_FOUND = 127  # what a shell says of a command that is not installed
 
 
 class Ran(NamedTuple):
@@ -67,12 +68,22 @@ def run(argv: Sequence[str], timeout_s: float) -> Ran:
     return Ran(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
 
+def away(environ: Mapping[str, str]) -> bool:
+    """Whether the Docker engine is on another machine that can be asked: by ssh."""
+    return environ.get("DOCKER_HOST", "").startswith("ssh://")
+
+
 def there(run: Run, environ: Mapping[str, str]) -> Run:
     """What runs a command where the Docker engine is: by ssh, where DOCKER_HOST says so."""
-    url = environ.get("DOCKER_HOST", "")
-    if not url.startswith("ssh://"):
+    if not away(environ):
         return run
-    return lambda argv, timeout_s: run([*_SSH, url, shlex.join(argv)], timeout_s)
+    words = [*_SSH, environ["DOCKER_HOST"]]
+
+    def asked(argv: Sequence[str], timeout_s: float) -> Ran:
+        ran = run([*words, shlex.join(argv)], timeout_s)
+        return ran._replace(code=None) if ran.code == _NOT_FOUND else ran
+
+    return asked
 
 
 def bounded(work: Callable[[], T], timeout_s: float, otherwise: T) -> T:

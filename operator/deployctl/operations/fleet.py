@@ -11,7 +11,7 @@ from deployctl.planning.fleet.fixes import advised
 from deployctl.planning.fleet.make import AUTO, HostCard, KnownNeeds, Member, PlannedFleet, place
 from deployctl.planning.fleet.result import FleetPlan
 from deployctl.render import gateway
-from deployctl.spec import ServiceSpec, load_specs
+from deployctl.spec import ServiceSpec, TargetKind, load_specs
 from deployctl.spec.fleet import (
     CARDS_VARIABLE,
     MOST_SERVICES,
@@ -60,7 +60,9 @@ def plan_fleet(specs: Sequence[ServiceSpec], fleet: Sequence[CardsOfHost]) -> Pl
         InputError: a spec, a checkpoint or the host's cards are wrong.
         TargetError: the Hub, or the machine asked for its GPU, did not answer.
     """
-    found = [(said.gpu, card) for at, said in enumerate(fleet) for card in _cards(said, at)]
+    on_docker = all(spec.target == "docker" for spec in specs)  # whose host may be another
+    target: TargetKind | None = "docker" if on_docker else None
+    found = [(said.gpu, card) for at, said in enumerate(fleet) for card in _cards(said, at, target)]
     cards = [card for _, card in found]
     if len({card.profile.kind for card in cards}) > 1:
         raise SpecError("a fleet has cards or is on a CPU", where="fleet", hint="leave one out")
@@ -94,12 +96,12 @@ def refuse_unfit_fleet(plan: FleetPlan) -> None:
         )
 
 
-def _cards(cards: CardsOfHost, index: int) -> list[HostCard]:
-    """The cards one by one; those of `auto` are this machine's."""
+def _cards(cards: CardsOfHost, index: int, target: TargetKind | None) -> list[HostCard]:
+    """The cards one by one; those of `auto` are of the machine that the target's engines run on."""
     where = f"fleet/{index}"
     if cards.gpu != AUTO:
         load_profile(cards.gpu, where=f"{where}/gpu")  # of one that is not there, says so
-    profile = resolve_profile(ServiceSpec(model="any", gpu=cards.gpu))
+    profile = resolve_profile(ServiceSpec(model="any", gpu=cards.gpu, target=target))
     if profile.slice:
         message = "a fleet's cards are whole: a slice has its memory for itself"
         hint = "give each slice's service a file of its own"

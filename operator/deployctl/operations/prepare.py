@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deployctl import host, hub, model
+from deployctl import hub, model
 from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.events import Event, Tell, silent
 from deployctl.given import one_word, read_word
@@ -109,7 +109,7 @@ def prepare(
     recommended = tuned.recommendation
     laid = overlay.overlay(recommended, spec, pinned=tuned.pinned, where=str(tuned.path))
     prepared = _prepare(laid.spec, among)
-    here = this_hardware(prepared.profile, prepared.spec.gpus)
+    here = this_hardware(prepared.profile, prepared.spec.gpus, prepared.target)
     apart = overlay.mismatches(recommended, prepared.plan, prepared.facts, here)
     if apart and recommended.settings and not tuned.anyway:
         raise InputError(
@@ -223,7 +223,7 @@ def refuse_unfit(plan: ServingPlan) -> None:
 def resolve_profile(spec: ServiceSpec) -> GpuProfile:
     """Loads the profile that `spec.gpu` names, or the one of the card found for `auto`.
 
-    The CPU's profile gets this machine's memory.
+    The CPU's profile gets the memory of the machine that it is on.
 
     Raises:
         ProfileError: no such profile, or a broken file.
@@ -243,9 +243,9 @@ def resolve_profile(spec: ServiceSpec) -> GpuProfile:
         return detect_profile(run if spec.target == "process" else there(run, os.environ))
     profile = load_profile(spec.gpu)
     if profile.kind == "cpu":
-        from deployctl.doctor import for_this_host
+        from deployctl.doctor import machine, with_memory
 
-        return for_this_host(profile)
+        return with_memory(profile, machine.of(spec.target).memory)
     return profile
 
 
@@ -264,17 +264,18 @@ def hub_token(file: Path | None) -> str | None:
     return one_word(token, what="Hub token", where="HF_TOKEN", hint="unset it or correct it")
 
 
-def this_hardware(profile: GpuProfile, gpus: int) -> "Hardware":
+def this_hardware(profile: GpuProfile, gpus: int, target: TargetKind) -> "Hardware":
     """The hardware that a plan is for, in a recommendation's words."""
     from deployctl.tuning import overlay
 
-    return overlay.hardware(profile, gpus, processor() if profile.kind == "cpu" else None)
+    return overlay.hardware(profile, gpus, processor(target) if profile.kind == "cpu" else None)
 
 
-def processor() -> str | None:
-    """This host's CPU and how many threads of it we may use: `AMD EPYC 9R14, 16 threads`."""
-    name = host.processor()
-    return f"{name}, {host.cores()} threads" if name else None
+def processor(target: TargetKind = "process") -> str | None:
+    """The CPU that a target's engines have, and its threads: `AMD EPYC 9R14, 16 threads`."""
+    from deployctl.doctor import machine
+
+    return machine.of(target).named
 
 
 def _tell(recommended: "Recommendation", laid: "Overlaid", path: Path, tell: Tell) -> None:

@@ -148,7 +148,7 @@ def test_a_port_that_our_own_service_holds_is_fine():
         ("compose", docker(compose="2.6.0"), "fail", "2.20"),
         ("toolkit", replace(HOST, toolkit=None), "fail", "setup.sh"),
         ("nvidia-runtime", docker(runtimes=("runc",)), "fail", "nvidia-ctk runtime configure"),
-        ("docker-host", docker(host="ssh://gpu-box"), "warn", "on that host"),
+        ("docker-host", docker(host="tcp://gpu-box:2376"), "warn", "on that host"),
     ],
 )
 def test_docker(id, facts, status, fix):

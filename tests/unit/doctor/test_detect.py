@@ -3,7 +3,7 @@
 import pytest
 
 from deployctl import host
-from deployctl.doctor import detect_profile, for_this_host
+from deployctl.doctor import detect_profile, with_memory
 from deployctl.doctor.shell import Ran
 from deployctl.errors import ProfileError
 from deployctl.hardware import all_profiles, load_profile
@@ -122,9 +122,7 @@ def test_an_old_driver_is_asked_again_with_fewer_columns():
     assert len(asked) == 2
 
 
-def test_the_cpu_profile_takes_the_host_s_memory(monkeypatch):
-    monkeypatch.setattr(host, "memory", lambda: host.HostMemory(31.257, 20.0))
-    assert for_this_host(load_profile("cpu")).memory_gib == 31.25
-    assert for_this_host(load_profile("l4")) == load_profile("l4")
-    monkeypatch.setattr(host, "memory", lambda: None)
-    assert for_this_host(load_profile("cpu")) == load_profile("cpu")
+def test_the_cpu_profile_takes_the_host_s_memory():
+    cpu = load_profile("cpu")
+    assert with_memory(cpu, host.HostMemory(31.257, 20.0)).memory_gib == 31.25
+    assert with_memory(cpu, None) == cpu

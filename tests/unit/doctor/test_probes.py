@@ -61,10 +61,15 @@ def test_run_of_what_is_not_installed():
 
 
 def test_what_is_asked_there_is_not_what_ssh_does_for_who_logs_in_by_hand():
-    def asked(words, timeout_s):
-        return words
+    said = []
 
-    words = there(asked, {"DOCKER_HOST": "ssh://ops@gpu1"})(["nvidia-smi", "-L"], 6)
+    def asked(words, timeout_s):
+        said.append(words)
+        return Ran(127, err="sh: nvidia-smi: not found")
+
+    ran = there(asked, {"DOCKER_HOST": "ssh://ops@gpu1"})(["nvidia-smi", "-L"], 6)
+    assert ran.code is None  # not installed there
+    [words] = said
     assert words[-3:] == ["--", "ssh://ops@gpu1", "nvidia-smi -L"]
     assert {"RemoteCommand=none", "RequestTTY=no", "BatchMode=yes"} <= {*words}
     assert there(asked, {}) is asked

@@ -8,6 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from deployctl import host, targets
+from deployctl.doctor.shell import away
 from deployctl.errors import InputError, PortTakenError, TargetError
 from deployctl.hardware.nvidia import Card
 from deployctl.operations.deploy.request import When
@@ -73,23 +74,27 @@ def _no_room(said: str, hint: str) -> TargetError:
 
 
 def room(plan: ServingPlan, target: TargetKind, *, forced: bool = False) -> Placement:
-    """Looks for room: memory and cores for a second engine, or GPUs that nobody uses."""
-    if _elsewhere(target):
+    """Looks for room where the engine is: memory and cores for a second one, or GPUs that nobody
+    uses."""
+    if _unasked(target):
         return Placement(False, _UNKNOWN)
     if plan.accelerator == "cpu":
-        return on_cpu(plan, _free_gib(), host.cores(), forced=forced)
-    return on_gpu(plan, _cards_like(plan.gpu))
+        return on_cpu(plan, *_free(target), forced=forced)
+    return on_gpu(plan, _cards_like(plan.gpu, target))
 
 
-def _elsewhere(target: TargetKind) -> bool:
-    """Whether it is on another host, by DOCKER_HOST or by a context."""
-    return target == "docker" and bool(targets.place(target, Settings()))
+def _unasked(target: TargetKind) -> bool:
+    """Whether it is on another host, by DOCKER_HOST or by a context, that only answers for Docker."""
+    return target == "docker" and not away(os.environ) and bool(targets.place(target, Settings()))
 
 
-def _free_gib() -> float | None:
-    """Of this host's memory what is available, where that is known."""
-    memory = host.memory()
-    return memory.available_gib if memory else None
+def _free(target: TargetKind) -> tuple[float | None, int]:
+    """The memory in GiB that is available where a target's engines run, and its cores; as far as
+    that is known."""
+    from deployctl.doctor import machine
+
+    on = machine.of(target)
+    return on.memory.available_gib if on.memory else None, on.cores or 1
 
 
 def on_cpu(
@@ -150,11 +155,11 @@ def takeover(
     """
     if asked == "no":
         return Room(False, "as asked for")
-    if _elsewhere(target):
+    if _unasked(target):
         room = Room(False, _UNKNOWN)
     elif new.plan.accelerator == "cpu":
         held_gib, forced = (state.memory_bytes or 0) / GIB, asked == "yes"
-        room = both_on_cpu(old.plan, held_gib, new.plan, _free_gib(), host.cores(), forced=forced)
+        room = both_on_cpu(old.plan, held_gib, new.plan, *_free(target), forced=forced)
     else:
         room = both_on_cards(old.plan, new.plan, _cards_of(new.plan, target))
     if asked == "yes" and not room.free:
@@ -213,41 +218,45 @@ def both_on_cards(old: ServingPlan, new: ServingPlan, cards: Sequence[Card]) -> 
 
 
 def _cards_of(plan: ServingPlan, target: TargetKind) -> list[Card]:
-    """Those of this host that an engine gets: a container the first ones, whatever a shell says."""
+    """Those of its host that an engine gets: a container the first ones, whatever a shell says."""
     named, shell = _named(plan), os.environ if target == "process" else {}
     environ = shell if named is None else {CARDS_VARIABLE: named}
-    return _visible(environ)[: plan.world_size]
+    return _visible(environ, target)[: plan.world_size]
 
 
 def _named(plan: ServingPlan) -> str | None:
     return plan.engine.env.get(CARDS_VARIABLE)
 
 
-def port(after: int) -> int:
-    """A free port near the service's own, `after`: none that the kernel hands to outgoing
-    connections where the service's own is not.
+def port(after: int, target: TargetKind) -> int:
+    """A free port near the service's own, `after`, where the target's engines run: none that the
+    kernel hands to outgoing connections where the service's own is not.
 
     Raises:
         PortTakenError: none of the next hundred is free.
     """
+    from deployctl.doctor import machine
+
+    there = machine.of(target).ports
     try:
-        return host.free_port(after)
+        return host.free_port(after, taken=there)
     except PortTakenError as error:
         error.where, error.hint = "--beside", "use --beside no, or another --port"
         raise
 
 
-def _visible(environ: Mapping[str, str]) -> list[Card]:
-    """This host's cards, as far as an environment leaves them."""
-    from deployctl.doctor import detect
+def _visible(environ: Mapping[str, str], target: TargetKind) -> list[Card]:
+    """The cards that a target's engines can have, as far as an environment leaves them."""
+    from deployctl.doctor import detect, shell
 
-    return detect.visible(detect.ask_gpus(thorough=False).cards, environ)
+    on_it = shell.there(shell.run, os.environ) if target == "docker" else shell.run
+    return detect.visible(detect.ask_gpus(on_it, thorough=False).cards, environ)
 
 
-def _cards_like(gpu: str) -> list[Card]:
+def _cards_like(gpu: str, target: TargetKind) -> list[Card]:
     """Those that could be `gpu`, as far as CUDA_VISIBLE_DEVICES leaves them."""
     from deployctl.doctor import detect
 
-    cards = _visible(os.environ)
+    cards = _visible(os.environ, target)
     known = [(card, detect.match(card.name or "")) for card in cards if not card.mig]
     return [card for card, profile in known if profile is None or profile.name == gpu]

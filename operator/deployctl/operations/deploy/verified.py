@@ -174,7 +174,7 @@ class VerifiedRollout:
             spec,
             plan,
             target,
-            port=spec.port if cluster else port(spec.port),
+            port=spec.port if cluster else port(spec.port, target),
             cards=placement.cards,
             render=cluster.render if cluster else render_for,
         )

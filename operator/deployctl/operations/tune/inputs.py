@@ -1,11 +1,14 @@
 """What a study is about, from a request to a header; and whether this host has room for it."""
 
+import os
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
 from deployctl import host
+from deployctl.doctor import machine
 from deployctl.doctor.detect import ask_gpus
+from deployctl.doctor.shell import run, there
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, PlanRefusedError, TargetError
 from deployctl.events import Event, Tell
@@ -227,15 +230,15 @@ def _inputs(header: Header, plans: Plans, setup: Setup, slo: Slo | None) -> Stud
 
 def fingerprint(plans: Plans, baseline: ServingPlan) -> Fingerprint:
     """What this machine is, as far as it decides what is measured."""
-    memory = host.memory()
-    driver = None
+    on, driver = machine.of(plans.target), None
     if plans.profile.kind == "cuda":
-        cards = ask_gpus(thorough=False).cards
+        on_it = there(run, os.environ) if plans.target == "docker" else run
+        cards = ask_gpus(on_it, thorough=False).cards
         driver = next((card.driver for card in cards if card.driver), None)
     return Fingerprint(
-        hardware=this_hardware(plans.profile, plans.base.gpus),
-        cores=host.cores(),
-        memory_gib=round(memory.total_gib if memory else 0.0, 1),
+        hardware=this_hardware(plans.profile, plans.base.gpus, plans.target),
+        cores=on.cores or 0,
+        memory_gib=round(on.memory.total_gib if on.memory else 0.0, 1),
         driver=driver,
         target=plans.target,
         engine_version=baseline.engine.version,

@@ -97,7 +97,7 @@ def test_cards_have_room_for_two_whose_shares_and_what_is_outside_of_them_are_fr
 
 def test_the_cards_that_the_new_one_gets_are_looked_at(make_plan, make_release, monkeypatch):
     cards = [Card(index=n, memory_free_mib=mib) for n, mib in enumerate((99_000, 14_000, 100))]
-    monkeypatch.setattr(detect, "ask_gpus", lambda **_: detect.Gpus(None, "", tuple(cards)))
+    monkeypatch.setattr(detect, "ask_gpus", lambda run, **_: detect.Gpus(None, "", tuple(cards)))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("DOCKER_HOST", "unix:///var/run/docker.sock")
     old = make_release(gateway=True).model_copy(update={"plan": on_card(make_plan, 0.4)})
@@ -170,8 +170,8 @@ def test_on_a_cluster_its_nodes_decide():
 
 def test_the_canary_s_port_is_the_next_free_one(free_port):
     with socket.create_server(("127.0.0.1", free_port)):
-        assert free_port < placement.port(free_port - 1) <= free_port + 99
-    assert placement.port(free_port - 1) == free_port
+        assert free_port < placement.port(free_port - 1, "process") <= free_port + 99
+    assert placement.port(free_port - 1, "process") == free_port
     with pytest.raises(PortTakenError) as caught:
-        placement.port(65535)
+        placement.port(65535, "process")
     assert caught.value.where == "--beside"
