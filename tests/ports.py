@@ -25,6 +25,15 @@ def free(count: int = 1) -> int:
     raise OSError("no free port was found")
 
 
+def answers(address: str, port: int) -> bool:
+    """Whether anybody listens there."""
+    try:
+        socket.create_connection((address, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         try:

@@ -31,23 +31,24 @@ def missing():
 
 
 class Sshd:
-    """One that listens, until `stop`."""
+    """One that listens, until `stop`: at an address of this machine, or, started by `inside`, of
+    another."""
 
-    def __init__(self, folder, *more):
+    def __init__(self, folder, *more, address="127.0.0.1", inside=()):
         folder.mkdir()
-        self.folder, self.port = folder, ports.free()
+        self.folder, self.address, self.port = folder, address, ports.free()
         self.url = f"ssh://{getuser()}@{ALIAS}:{self.port}"
         for name in ("host", "client"):
             self._key(name)
         shutil.copy(folder / "client.pub", folder / "authorized")
         self.know("host")
         self._write("sshd_config", [
-            f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {folder}/host",
+            f"Port {self.port}", f"ListenAddress {address}", f"HostKey {folder}/host",
             f"AuthorizedKeysFile {folder}/authorized", "PasswordAuthentication no",
             "StrictModes no", "UsePAM no", f"PidFile {folder}/pid", *more,
         ])  # fmt: skip
         self._write("ssh_config", [
-            f"Host {ALIAS}", "HostName 127.0.0.1",
+            f"Host {ALIAS}", f"HostName {address}",
             "Host *", f"IdentityFile {folder}/client", "IdentitiesOnly yes", "IdentityAgent none",
             f"UserKnownHostsFile {folder}/known", "GlobalKnownHostsFile /dev/null",
         ])  # fmt: skip
@@ -57,7 +58,7 @@ class Sshd:
         ssh.chmod(0o755)
         Path("/run/sshd").mkdir(exist_ok=True)  # where it separates privileges
         with (folder / "log").open("wb") as log:
-            words = [SSHD, "-D", "-e", "-f", folder / "sshd_config"]
+            words = [*inside, SSHD, "-D", "-e", "-f", folder / "sshd_config"]
             self._process = subprocess.Popen(words, stderr=log, stdin=subprocess.DEVNULL)
         end = time.monotonic() + PATIENCE_S
         while b"Server listening" not in (folder / "log").read_bytes():
@@ -73,7 +74,7 @@ class Sshd:
     def know(self, name):
         """Has clients take a key for that of the host."""
         kind, key, *_ = (self.folder / f"{name}.pub").read_text().split()
-        self._write("known", [f"[127.0.0.1]:{self.port} {kind} {key}"])
+        self._write("known", [f"[{self.address}]:{self.port} {kind} {key}"])
 
     def stop(self):
         self._process.terminate()

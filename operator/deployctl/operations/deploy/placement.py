@@ -84,7 +84,7 @@ def room(plan: ServingPlan, target: TargetKind, *, forced: bool = False) -> Plac
 
 
 def _unasked(target: TargetKind) -> bool:
-    """Whether it is on another host, by DOCKER_HOST or by a context, that only answers for Docker."""
+    """Whether it is on another host that answers for Docker alone, by DOCKER_HOST or a context."""
     return target == "docker" and not away(os.environ) and bool(targets.place(target, Settings()))
 
 

@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from deployctl.doctor import detect
+from deployctl import host
+from deployctl.doctor import detect, machine
 from deployctl.errors import InputError, PortTakenError, TargetError
 from deployctl.hardware.nvidia import Card
 from deployctl.operations.deploy import deployment, placement
@@ -121,10 +122,27 @@ def test_of_a_card_that_says_nothing_nobody_knows(make_plan, card):
     assert not placement.both_on_cards(plan, plan, []).free
 
 
+def test_room_on_another_host_is_by_what_that_one_says(make_plan, make_release, monkeypatch):
+    """By ssh: of this machine nothing counts."""
+    told = machine.Machine(host.HostMemory(64.0, 48.0), 16, None, ports=frozenset({8001, 8002}))
+    nothing = machine.Machine(None, None, None)
+    monkeypatch.setenv("DOCKER_HOST", "ssh://ops@gpu1")
+    monkeypatch.setattr(machine, "of", lambda target: told if target == "docker" else nothing)
+    plan = make_plan(SPEC, memory=memory())
+    choice = placement.room(plan, "docker")
+    assert choice.canary
+    assert "48.0 GiB are available" in choice.why
+    assert not placement.room(plan, "process").canary
+    assert placement.port(8000, "docker") == 8003
+    release = make_release(gateway=True).model_copy(update={"plan": plan})
+    state = EngineState("running")
+    assert placement.takeover("auto", "docker", release, state, release).free
+
+
 def test_a_takeover_is_as_it_was_said(make_release, monkeypatch):
     release, state = make_release(gateway=True), EngineState("running")
     assert placement.takeover("no", "process", release, state, release) == (False, "as asked for")
-    monkeypatch.setenv("DOCKER_HOST", "ssh://ops@gpu1")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://gpu1:2375")
     monkeypatch.setattr(placement, "both_on_cpu", lambda *_, **__: Room(True, "there is room"))
     assert placement.takeover("auto", "process", release, state, release).free
     assert not placement.takeover("auto", "docker", release, state, release).free
