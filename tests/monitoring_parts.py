@@ -1,5 +1,10 @@
 """Receivers of every kind, and an Alertmanager whose answers a test makes."""
 
+import yaml
+from pydantic import TypeAdapter
+
+from deployctl.spec.receivers import Receivers
+
 RECEIVERS = [
     {"name": "on-call", "kind": "pagerduty", "routing_key_file": "/run/pd", "severity": "critical"},
     {"name": "team", "kind": "slack", "api_url_file": "/run/slack", "severity": "warning"},
@@ -14,3 +19,14 @@ RECEIVERS = [
         "auth_password_file": "/run/mail",
     },
 ]
+
+
+def receivers(*named):
+    """Those of RECEIVERS, or the named ones."""
+    listed = [each for each in RECEIVERS if not named or each["name"] in named]
+    return TypeAdapter(Receivers).validate_python(listed)
+
+
+def loaded(files, path):
+    """A rendered file."""
+    return yaml.safe_load(files[path])

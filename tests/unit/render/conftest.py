@@ -4,6 +4,7 @@ import pytest
 
 import known
 from deployctl.planning.plan import EnginePlan, ServingPlan
+from deployctl.render.monitoring import Watched
 from deployctl.spec import ServiceSpec
 
 
@@ -36,3 +37,14 @@ def by_hand():
         return ServingPlan(**given), wanted
 
     return plan
+
+
+@pytest.fixture
+def watched(by_hand):
+    """What monitoring is told of a service."""
+
+    def make(name="chat", version="0.32.0", port=8000, **more):
+        plan, spec = by_hand(name=name, version=version, port=port, **more)
+        return Watched(plan, spec, f"127.0.0.1:{port}", f"/run/secrets/{name}")
+
+    return make
