@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.e2e.gateway_parts import ANSWERED, TURNED_AWAY, BareEngine, gateway_in
+from tests.e2e.gateway_parts import ANSWERED, TURNED_AWAY, BareEngine, gateway_in, is_error
 
 import ports
 from deployctl.render import prefix
@@ -54,7 +54,9 @@ class Served:
         asked = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         with contextlib.closing(asked):
             asked.request("POST", f"/tiny{path}", body, headers)
-            return asked.getresponse().status
+            got = asked.getresponse()
+            assert got.status != 502 or is_error(got.read())  # it is the gateway's own
+            return got.status
 
     def told_openings(self):
         """Whether an engine was."""
