@@ -10,6 +10,7 @@ is above it, else with 2. README.md says what is measured.
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -72,6 +73,7 @@ def gateway(folder: Path, port: int) -> Iterator[Server]:
         service="demo", port=listens, exposed=False, domain=None, tls=None, hold_s=300
     )
     made = Gateway(FolderFiles(folder), Caddy(folder))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends it, too
     try:
         made.admit(wanted, f"127.0.0.1:{port}")
         yield Server(json.loads((folder / "engine.json").read_text())["pid"], listens)
