@@ -29,11 +29,11 @@ pytestmark = [pytest.mark.docker, pytest.mark.skipif(WHY is not None, reason=str
 
 
 @pytest.fixture(scope="module")
-def machine(fake_engine_image, caddy_image, tmp_path_factory):
-    """With eight cards, and the images that services are made of."""
+def machine(fake_engine_image, tmp_path_factory):
+    """With eight cards, and the image that services are made of."""
     made = machines.Machine(tmp_path_factory.mktemp("another") / "machine")
     try:
-        made.has(fake_engine_image, caddy_image)
+        made.has(fake_engine_image)
         made.put("nvidia-smi", NVIDIA_SMI)
         yield made
     finally:
@@ -43,17 +43,16 @@ def machine(fake_engine_image, caddy_image, tmp_path_factory):
 class Remote:
     """deployctl as users run it who have that machine for Docker."""
 
-    def __init__(self, machine, folder, model, engine, gateway):
+    def __init__(self, machine, folder, model, engine):
         self.machine, self.folder = machine, folder
         self.ports = {name: ports.free() for name in ("there", "there-too")}
         self.of = ("--model", model, "--gpu", "cpu", "--kv-cache-gib", "0.25", "--image", engine)
-        self._images = {"DEPLOYCTL_GATEWAY_IMAGE": gateway}
         self.mine = self.user("mine")
 
     def user(self, name):
         """One with a state folder of their own."""
         cli = on(self.machine.ssh, self.folder / name)
-        cli.environment |= self._images
+        cli.environment["HF_HUB_OFFLINE"] = "1"  # doctor has no Hub to wait for
         return cli
 
     def service(self, name="there"):
@@ -84,33 +83,32 @@ class Remote:
 
 
 @pytest.fixture
-def remote(machine, tmp_path, tiny_checkpoint, fake_engine_image, caddy_image):
+def remote(machine, tmp_path, tiny_checkpoint, fake_engine_image):
     """Nothing that happens on this machine's engine meanwhile is of its services."""
     begun = time.time()
-    yield Remote(machine, tmp_path, tiny_checkpoint, fake_engine_image, caddy_image)
+    yield Remote(machine, tmp_path, tiny_checkpoint, fake_engine_image)
     assert "deployctl-there" not in docker("events", "--since", begun, "--until", time.time())
-    assert lines_of_ssh(tmp_path) == []
+    assert lines_of_ssh(machine.folder) == []
     machine.clear()
 
 
 def lines_of_ssh(folder):
-    """Processes of ssh by this test's way that deployctl left."""
+    """Processes of ssh to that machine that deployctl left."""
     told = subprocess.run(["pgrep", "-fa", "deployctl-.*/control"], capture_output=True, text=True)
     return [line for line in told.stdout.splitlines() if str(folder) in line]
 
 
 def doctor(remote):
-    document = remote.json("doctor", code=None)
-    found = {check["id"]: check for check in document["checks"]}
+    port = remote.ports["there"]
+    with remote.machine.listening(port):
+        checks = remote.json("doctor", "--port", port, code=4)["checks"]
+    found = {check["id"]: check for check in checks}
     assert found["docker"]["status"] == "pass", found["docker"]
     assert found["gpus"]["detail"] == "8 × NVIDIA L40S: profile l40s"
     assert found["toolkit"]["detail"].startswith("not installed")
     memory = f"{machines.TOTAL_GIB:.1f} GiB, {machines.AVAILABLE_GIB:.1f} available"
     assert found["memory"]["detail"] == memory
     assert found["disk-images"]["detail"].endswith(" free in /var/lib/docker")
-    with remote.machine.listening(remote.ports["there"]):
-        port = ("--port", remote.ports["there"])
-        found = {check["id"]: check for check in remote.json("doctor", *port, code=4)["checks"]}
     assert "something listens there" in found["port"]["detail"]
 
 
@@ -260,7 +258,9 @@ def test_every_verb_that_has_a_host_works_there(remote):
 
 
 @pytest.mark.night
-def test_several_engines_there(remote):
+def test_several_engines_there(remote, caddy_image):
+    remote.machine.has(caddy_image)
+    remote.mine.environment["DEPLOYCTL_GATEWAY_IMAGE"] = caddy_image
     told = remote.json("up", "-f", remote.fleet())["services"]
     assert [each["changed"] for each in told] == [True, True]
     remote("down", "-f", remote.fleet())
