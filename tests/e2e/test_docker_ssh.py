@@ -272,6 +272,16 @@ def test_several_engines_there(remote, caddy_image):
     remote("down", "there")
 
 
+@pytest.mark.night
+def test_a_study_there(remote):
+    """Of a folder that is sent."""
+    words = ("--objective", "throughput", "--budget", "3m", "--load", "users=2")
+    words += ("--max-trials", "1", "--study", remote.folder / "study")
+    done = remote("tune", *remote.service(), *words, "--output", "json", code=None)
+    assert json.loads(done.stdout)["trials"]["run"] == 1, done.stderr
+    assert "checkpoint-" in remote.machine.docker("volume", "ls")
+
+
 def test_of_two_users_at_once_one_is_told_who_is_at_work(remote):
     """Each with a state folder and a line of their own: the lock is on the host. Of two services
     both come up. What ssh does for who logs in there by hand is not in the line's way."""

@@ -13,6 +13,7 @@ from deployctl.hub import digests
 from deployctl.hub.listing import Listing
 from deployctl.operations.bundle import ChartOptions
 from deployctl.operations.prepare import Prepared
+from deployctl.planning.plan import ServingPlan
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets.driver import Driver, ModelFile
@@ -49,14 +50,21 @@ def for_an_engine(prepared: Prepared, tell: Tell) -> Prepared:
         DockerError: the engine cannot be asked where it is.
         ModelError: a file cannot be read, or changes meanwhile.
     """
-    if prepared.target != "docker" or not prepared.plan.model_local:
-        return prepared
+    digest = digest_there(prepared.target, prepared.plan, tell)
+    return prepared._replace(plan=prepared.plan.model_copy(update={"checkpoint": digest}))
+
+
+def digest_there(target: TargetKind, plan: ServingPlan, tell: Tell) -> str:
+    """The digest of a plan's folder, where its engine is to have it on another host; else none.
+
+    Raises:
+        As `for_an_engine`.
+    """
+    if target != "docker" or not plan.model_local:
+        return ""
     from deployctl.targets.docker.engine import here
 
-    if not here().address.remote:
-        return prepared
-    digest = digests.whole_digest(_listing(prepared.plan.model, tell))
-    return prepared._replace(plan=prepared.plan.model_copy(update={"checkpoint": digest}))
+    return digests.whole_digest(_listing(plan.model, tell)) if here().address.remote else ""
 
 
 def bring(driver: Driver, release: Release, tell: Tell) -> int:

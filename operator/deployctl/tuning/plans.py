@@ -65,6 +65,7 @@ class Plans:
     profile: GpuProfile
     request_tokens: float
     cores: int = 1  # of this host
+    checkpoint: str = ""  # the digest of a folder that is sent to another host
     _plans: dict[Configuration, ServingPlan] = field(default_factory=dict, init=False)
 
     @property
@@ -89,7 +90,8 @@ class Plans:
     ) -> tuple[ServiceSpec, ServingPlan]:
         """The spec of an engine under trial, and its plan."""
         spec = candidate(self.base, configuration, port=port)
-        return spec, make_plan(spec, self.facts, self.profile)
+        plan = make_plan(spec, self.facts, self.profile)
+        return spec, plan.model_copy(update={"checkpoint": self.checkpoint})
 
     def refused(self, configuration: Configuration) -> Failure | None:
         """Why it cannot run, by the plan; None where it can."""

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
-from deployctl import host
 from deployctl.doctor import machine
 from deployctl.doctor.detect import ask_gpus
 from deployctl.doctor.shell import run, there
@@ -163,7 +162,8 @@ def _plans(spec: ServiceSpec, prepared: Prepared, traffic: Traffic) -> tuple[Pla
     )
     base = spec.model_copy(update={"gpu": prepared.spec.gpu})
     tokens = (setup.input_tokens or _INPUT_TOKENS) + (setup.output_tokens or _OUTPUT_TOKENS)
-    return Plans(base, prepared.facts, prepared.profile, float(tokens), host.cores()), setup
+    cores = machine.of(prepared.target).cores or 1
+    return Plans(base, prepared.facts, prepared.profile, float(tokens), cores), setup
 
 
 def _baseline(plans: Plans) -> ServingPlan:

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from deployctl import host
+from deployctl.doctor import machine
 from deployctl.errors import InputError, NotFoundError
 from deployctl.events import Event, Tell, silent
 from deployctl.load.run import run
@@ -135,8 +137,11 @@ def _search(study: Study, inputs: StudyInputs, live: LiveStudy, tell: Tell) -> A
     longest_s = header.spec.startup_timeout or inputs.baseline.startup_budget_s
     longest_s = min(longest_s, max(60, int(header.budget_s)))
     base = inputs.plans.base.model_copy(update={"startup_timeout": longest_s})
+    target = inputs.plans.target
+    sent, taken = upload.digest_there(target, inputs.baseline, tell), machine.of(target).ports
     bench = enginebench.EngineBench(
-        replace(inputs.plans, base=base),
+        replace(inputs.plans, base=base, checkpoint=sent),
+        port=None if taken is None else host.free_port(header.spec.port, taken=taken),
         setup=inputs.setup,
         slo=inputs.slo,
         folder=study.folder,
