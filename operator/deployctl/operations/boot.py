@@ -78,6 +78,8 @@ def unit() -> str:
         f"TimeoutStopSec={_STOP_S}",
         "# What engines are told, deployctl tells them.",
         "KillMode=process",
+        "# An engine that runs out of memory is started again, and takes no other with it.",
+        "OOMPolicy=continue",
         "",
         "[Install]",
         "WantedBy=default.target",

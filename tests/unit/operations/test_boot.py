@@ -53,6 +53,11 @@ def test_services_are_stopped_with_the_machine_whatever_state_the_unit_is_in(mad
     assert ends + 10 < int(given) < 120  # of user@.service, which ends them all
 
 
+def test_an_engine_out_of_memory_ends_no_other(made):
+    """By default systemd stops a unit of which the kernel has killed a process for its memory."""
+    assert "\nOOMPolicy=continue\n" in made
+
+
 def test_what_others_change_while_one_loads_is_left_as_they_have_it(
     make_release, tmp_path, monkeypatch
 ):

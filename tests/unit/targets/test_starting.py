@@ -39,6 +39,8 @@ def test_with_the_unit_it_is_ended_after_it_and_by_no_login(started):
     until = words.index("--")
     assert words[:3] == ["systemd-run", "--user", "--scope"]
     assert "--property=Before=deployctl.service" in words[:until]
+    # By which one that runs out of memory does not end the supervisor, that starts it again.
+    assert "--property=Delegate=yes" in words[:until]
     # systemd-run finds the user's systemd by it, and an engine has nothing of it.
     assert options["env"] == {"PATH": "/bin", "XDG_RUNTIME_DIR": "/run/user/1000"}
     assert words[until + 1 : until + 3] == ["env", "--unset=XDG_RUNTIME_DIR"]

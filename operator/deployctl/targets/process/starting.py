@@ -80,5 +80,7 @@ def _beside_the_unit() -> list[str]:
         "--quiet",
         "--collect",
         f"--property=Before={UNIT}",
+        # Else one that runs out of memory ends all of it, its supervisor too (systemd 253).
+        "--property=Delegate=yes",
     ]
     return [*scope, "--", "env", f"--unset={_RUNTIME}"]
