@@ -228,6 +228,7 @@ def resolve_profile(spec: ServiceSpec) -> GpuProfile:
     Raises:
         ProfileError: no such profile, or a broken file.
         SpecError: `auto` on a cluster, whose cards are not this machine's.
+        DockerError: the other host that a Docker engine is on does not answer.
     """
     if spec.gpu == "auto":
         if spec.target == "kubernetes":
@@ -244,8 +245,14 @@ def resolve_profile(spec: ServiceSpec) -> GpuProfile:
     profile = load_profile(spec.gpu)
     if profile.kind == "cpu":
         from deployctl.doctor import machine, with_memory
+        from deployctl.doctor.shell import away
 
-        return with_memory(profile, machine.of(spec.target).memory)
+        memory = machine.of(spec.target).memory
+        if memory is None and spec.target == "docker" and away(os.environ):
+            from deployctl.targets.docker.engine import here
+
+            here()  # where it cannot be reached, says why
+        return with_memory(profile, memory)
     return profile
 
 

@@ -5,7 +5,15 @@ import json
 import pytest
 
 import deployctl.doctor
-from deployctl.errors import InputError, ModelError, PlanRefusedError, ProfileError, SpecError
+from deployctl.doctor.machine import Machine
+from deployctl.errors import (
+    DockerError,
+    InputError,
+    ModelError,
+    PlanRefusedError,
+    ProfileError,
+    SpecError,
+)
 from deployctl.hardware import load_profile
 from deployctl.operations import prepare
 from deployctl.spec import ServiceSpec
@@ -48,6 +56,22 @@ def test_the_target_follows_the_hardware(model, gpu, target, expected):
     assert prepared.spec.gpu == gpu
     assert prepared.profile.name == gpu
     assert prepared.plan.gpu == gpu
+
+
+def test_what_another_host_has_is_not_guessed_where_that_does_not_answer(model, monkeypatch):
+    """The plan would be for the memory of the profile's file, and say that it is the host's."""
+
+    def here():
+        raise DockerError("the host does not answer", where="ssh://ops@gpu1")
+
+    spec = ServiceSpec(model="./small", gpu="cpu", target="docker")
+    monkeypatch.setenv("DOCKER_HOST", "ssh://ops@gpu1")
+    monkeypatch.setattr("deployctl.doctor.machine.of", lambda target: Machine(None, None, None))
+    monkeypatch.setattr("deployctl.targets.docker.engine.here", here)
+    with pytest.raises(DockerError, match="the host does not answer"):
+        prepare.prepare(spec)
+    monkeypatch.setattr("deployctl.targets.docker.engine.here", lambda: None)
+    assert prepare.prepare(spec).profile == load_profile("cpu")  # one that has no /proc
 
 
 def test_a_relative_folder_becomes_absolute(model):
