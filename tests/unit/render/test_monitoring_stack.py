@@ -100,6 +100,7 @@ def test_certificates_are_looked_at_where_there_are_any(watched):
     (_, _, theirs) = loaded(folder, "prometheus/scrape.yaml")["scrape_configs"]
     assert theirs["static_configs"][0]["targets"] == ["127.0.0.1:9115"]
     assert theirs["params"]["module"][0] in loaded(folder, "blackbox/blackbox.yaml")["modules"]
+    assert "blackbox-exporter (0.24 or newer)" in folder["README.md"]  # to it `hostname` is known
     assert not any(path.startswith("blackbox") for path in monitoring_folder([plain], ()))
 
 

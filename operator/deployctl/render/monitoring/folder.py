@@ -132,8 +132,10 @@ def _certificates(services: Sequence[Watched]) -> str:
     if not any(each.spec.domain for each in services):
         return "No service has a certificate to look at."
     return (
-        f"Certificates are looked at by a blackbox-exporter at {LOOPBACK}:{PROBE_PORT} (Debian's "
-        f"`prometheus-blackbox-exporter`),\nwhose `--config.file` is `blackbox/{PROBE_FILE}`."
+        f"Certificates are looked at by a blackbox-exporter (0.24 or newer) at {LOOPBACK}:"
+        f"{PROBE_PORT}, whose\n`--config.file` is `blackbox/{PROBE_FILE}`: Debian's is "
+        "`prometheus-blackbox-exporter`. An older one asks for no domain,\nand is shown no "
+        "certificate."
     )
 
 
