@@ -16,6 +16,7 @@ import typer
 from deployctl.cli.console import said_place
 from deployctl.cli.options import spec_option, with_parameters
 from deployctl.errors import DockerError, InputError
+from deployctl.spec.fleet import CARDS_VARIABLE
 from deployctl.spec.load import ENV_PREFIX
 from deployctl.spec.service import NAMESPACE_PATTERN, NAMESPACE_RULE
 
@@ -140,7 +141,8 @@ def on_host(url: str) -> None:
         raise InputError(error.message, where="--host", hint=error.hint) from error
     folder = host_folder(Settings().state_dir, name)
     os.environ.update({"DOCKER_HOST": url, f"{ENV_PREFIX}STATE_DIR": str(folder)})
-    os.environ.pop("DOCKER_CONTEXT", None)
+    for name in ("DOCKER_CONTEXT", CARDS_VARIABLE):  # which hides cards of this machine
+        os.environ.pop(name, None)
 
 
 def _refuse_others(target: str | None) -> None:

@@ -45,6 +45,12 @@ def test_it_says_where_the_engine_is_and_has_a_folder_of_its_own(run, monkeypatc
     assert seen["DEPLOYCTL_STATE_DIR"] == str(tmp_path / "hosts" / "ops@gpu1")
 
 
+def test_which_cards_a_shell_has_says_nothing_of_that_host(run, monkeypatch):
+    """`--gpu auto` would see no card there, and a canary no room."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    assert "CUDA_VISIBLE_DEVICES" not in run("--host", HOST)
+
+
 def test_it_is_for_docker_alone_and_names_a_host(run):
     assert "target process knows no other host" in run(
         "--host", HOST, "--target", "process", code=2
