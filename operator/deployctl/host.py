@@ -163,8 +163,10 @@ def free_port(
     if after is not None:
         tries: Iterable[int] = range(after + 1, min(after + within, 65535) + 1)
         said = f"none of the {within} ports above {after} is free"
-        if taken is not None and (free := [port for port in tries if port not in taken]):
-            return free[0]
+        if taken is not None:
+            if free := [port for port in tries if port not in taken]:
+                return free[0]
+            raise PortTakenError(said)
     else:
         tries, said = [*_quiet_ports(), 0], "no port is free"
     for port in tries:

@@ -15,7 +15,7 @@ TIMEOUT_S = 15.0
 _FILES = ("/etc/os-release", "/proc/meminfo", "/proc/net/tcp", "/proc/net/tcp6")
 _COMMANDS = {"uname": "uname -m", "nproc": "nproc", "cpuinfo": "head -n 40 /proc/cpuinfo"}
 _ASK = "; ".join(
-    f'echo "==> {name}"; {command} 2>/dev/null'
+    f'echo; echo "==> {name}"; {command} 2>/dev/null'  # a file may end in no newline
     for name, command in [*((file, f"cat {file}") for file in _FILES), *_COMMANDS.items()]
 )
 _LISTENS = "0A"  # of the states in /proc/net/tcp

@@ -1,10 +1,13 @@
 """What another machine says of itself, where the Docker engine is reached by ssh."""
 
+import subprocess
+
 import pytest
 
 from deployctl.doctor import machine, probes
 from deployctl.doctor.facts import Disk, HostFacts
 from deployctl.doctor.shell import Ran
+from deployctl.errors import PortTakenError
 from deployctl.host import HostMemory, free_port
 
 THERE = {"DOCKER_HOST": "ssh://ops@gpu1"}
@@ -71,6 +74,18 @@ def test_a_process_and_an_engine_here_are_on_this_machine(monkeypatch):
 
 def test_a_free_port_of_another_machine_is_none_of_those_taken_there():
     assert free_port(8000, taken={8001, 8002}) == 8003
+    with pytest.raises(PortTakenError, match="none of the 100 ports above 8000"):
+        free_port(8000, taken=range(8001, 8101))
+
+
+def test_a_file_that_ends_in_no_newline_hides_not_the_next(tmp_path):
+    release = tmp_path / "os-release"
+    release.write_text("ID=alpine")
+    ask = machine._ASK.replace("/etc/os-release", str(release))
+    said = subprocess.run(["sh", "-c", ask], capture_output=True, text=True).stdout
+    found = machine.read(said.replace(str(release), "/etc/os-release"))
+    assert found.release == "ID=alpine"
+    assert found.memory is not None
 
 
 @pytest.mark.parametrize(
