@@ -53,7 +53,7 @@ def command(
     if start and stop:
         raise InputError("it starts or it stops", where="--stop", hint="leave one of them out")
     if tries != 1 and not start:
-        raise InputError("only what is started is tried", where="--tries", hint="add --start")
+        raise InputError("--tries goes with --start", where="--tries", hint="add --start")
     if not start and not stop:
         for line in boot.unit().splitlines():
             say(line)

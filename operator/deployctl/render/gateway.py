@@ -102,12 +102,8 @@ def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> G
     port = spec.gateway_port or (HTTPS_PORT if tls else HTTP_PORT)
     if contained and port == MONITOR_PORT:
         raise gatewayrefusals.port_of_the_monitor(port)
-    if port in range(spec.port, spec.port + plan.replicas) and not contained:
-        raise InputError(
-            f"port {port} cannot be the gateway's and an engine's",
-            where="gateway_port",
-            hint="give the engine another with --port, or the gateway with --gateway-port",
-        )
+    if not contained:
+        gatewayrefusals.refuse_ports(plan, spec, port)
     if tls == "acme" and not (spec.expose and is_public(str(spec.domain))):
         raise InputError(
             f"a public authority signs for {spec.domain} only where it reaches it",

@@ -4,6 +4,8 @@ from deployctl.errors import InputError, PlanRefusedError
 from deployctl.planning.plan import ServingPlan
 from deployctl.spec import ServiceSpec
 
+MOST_PORT = 65535
+
 
 def port_of_the_monitor(port: int) -> InputError:
     """It is not for services: the gateway tells its own health and metrics there."""
@@ -48,6 +50,28 @@ def refuse_without(plan: ServingPlan, spec: ServiceSpec) -> None:
             f"{plan.replicas} replicas of {plan.name} have one address by the gateway alone",
             where="gateway",
             hint="leave --no-gateway out, or say --replicas 1",
+        )
+
+
+def refuse_ports(plan: ServingPlan, spec: ServiceSpec, port: int) -> None:
+    """Refuses engines as processes whose ports, one after the other, are none, or the gateway's.
+
+    Raises:
+        InputError: says which.
+    """
+    last = spec.port + plan.replicas - 1
+    if last > MOST_PORT:
+        raise InputError(
+            f"{plan.replicas} replicas have ports {spec.port} to {last}, and there is none above "
+            f"{MOST_PORT}",
+            where="port",
+            hint="give the first another with --port",
+        )
+    if spec.port <= port <= last:
+        raise InputError(
+            f"port {port} cannot be the gateway's and an engine's",
+            where="gateway_port",
+            hint="give the engine another with --port, or the gateway with --gateway-port",
         )
 
 

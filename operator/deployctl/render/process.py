@@ -5,7 +5,7 @@ import shlex
 from typing import Any
 
 from deployctl.engines.vllm.versions import at_least
-from deployctl.errors import InputError, PlanRefusedError
+from deployctl.errors import PlanRefusedError
 from deployctl.hardware import mig_slice
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import door, gateway, watchdog
@@ -32,7 +32,6 @@ SECRETS_FOLDER = "secrets"
 DRAIN_FILE = f"{DOOR_FOLDER}/drain"
 TOKEN_FILE = f"{DOOR_FOLDER}/probe_token"
 COMMAND_VERSION = 1
-MOST_PORT = 65535
 _BAD_KEYS = 78  # EX_CONFIG, with which the door says that it does not open
 
 
@@ -42,7 +41,7 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
     Raises:
         PlanRefusedError: fewer cards are named than the replicas take; a MIG slice, which the
             release takes in a container alone.
-        InputError: a MIG slice, and which one is not said; a replica's port is none.
+        InputError: a MIG slice, and which one is not said; as `gateway.entry`.
     """
     refuse_unnamed_slice(plan)
     if mig_slice(plan.gpu) and not at_least(plan.engine.version, TAKES_SLICES):
@@ -91,14 +90,6 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
 def _replicas(plan: ServingPlan, spec: ServiceSpec) -> list[dict[str, Any]]:
     """What each has for itself: a port, and its group of the cards, by their places among those of
     the host, or among those that CARDS_VARIABLE names."""
-    last = spec.port + plan.replicas - 1
-    if last > MOST_PORT:
-        raise InputError(
-            f"{plan.replicas} replicas have ports {spec.port} to {last}, and there is none above "
-            f"{MOST_PORT}",
-            where="port",
-            hint="give the first another with --port",
-        )
     size = plan.world_size if plan.accelerator != "cpu" else 0
     named = plan.engine.env.get(CARDS_VARIABLE)
     count = len(named.split(",")) if named else plan.replicas * size

@@ -107,6 +107,11 @@ def test_a_refusal_is_a_verdict_and_no_error(model):
         ({"gateway": True, "gateway_port": 8000, "target": "process"}, InputError, "an engine's"),
         ({"gateway": True, "gateway_port": 20190}, InputError, "its own health and metrics"),
         ({"gateway_port": 9090}, InputError, "behind none"),
+        (
+            {"gpus": 2, "replicas": 2, "port": 65535, "target": "process"},
+            InputError,
+            "none above 65535",
+        ),
         ({"gateway": True, "target": "kubernetes"}, PlanRefusedError, "of a host alone"),
     ],
 )

@@ -155,6 +155,8 @@ def test_no_log_has_headers_in_which_clients_send_keys():
         ({"domain": "localhost", "expose": True}, "reaches it"),
         ({"domain": "llm.internal", "expose": True}, "reaches it"),
         ({"gateway": True, "port": 8080}, "port 8080 cannot be the gateway's and an engine's"),
+        ({"replicas": 2, "port": 8079}, "port 8080 cannot be the gateway's and an engine's"),
+        ({"replicas": 2, "port": 65535}, "ports 65535 to 65536, and there is none above 65535"),
     ],
 )
 def test_what_cannot_be_served_is_refused(by_hand, given, said):
