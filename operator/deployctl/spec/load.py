@@ -46,7 +46,7 @@ def load_specs(files: Sequence[Path], flags: Mapping[str, Any]) -> list[ServiceS
     if not documents:
         documents = [("", {})]
     specs = [_build(where, document, environment, flags) for where, document in documents]
-    _refuse_twins(specs)
+    _refuse_twins(specs, [where for where, _ in documents])
     return specs
 
 
@@ -189,14 +189,14 @@ def _hint(problem: Any, field: str) -> str:
     return "see deployctl plan --help"
 
 
-def _refuse_twins(specs: Sequence[ServiceSpec]) -> None:
+def _refuse_twins(specs: Sequence[ServiceSpec], places: Sequence[str]) -> None:
     """Refuses two services of one name, or of one port where they share a host."""
     names: dict[str, int] = {}
     ports: dict[int, int] = {}
     for index, spec in enumerate(specs):
-        _refuse_twin("name", spec.service, names, index)
+        _refuse_twin("name", spec.service, names, index, places)
         for port in _ports_of(spec):
-            _refuse_twin("port", port, ports, index)
+            _refuse_twin("port", port, ports, index, places)
 
 
 def _ports_of(spec: ServiceSpec) -> range:
@@ -211,11 +211,15 @@ def _ports_of(spec: ServiceSpec) -> range:
     return range(spec.port, spec.port + 1)
 
 
-def _refuse_twin(what: str, value: Any, seen: dict[Any, int], index: int) -> None:
+def _refuse_twin(
+    what: str, value: Any, seen: dict[Any, int], index: int, places: Sequence[str]
+) -> None:
     if seen.setdefault(value, index) != index:
+        other, place = places[seen[value]], places[index]
+        same_file = place.rpartition(": ")[0]
         raise SpecError(
-            f"{what} {value!r} is used by services/{seen[value]} too",
-            where=f"services/{index}/{what}",
+            f"{what} {value!r} is used by {other.removeprefix(f'{same_file}: ')} too",
+            where=f"{place}/{what}",
             hint="give each service its own",
         )
 

@@ -169,6 +169,16 @@ def test_a_wrong_file_is_refused_with_its_place(tmp_path, text, where, message, 
     assert error.exit_code == 2
 
 
+def test_of_two_with_one_name_in_two_files_both_places_are_said(tmp_path):
+    files = [tmp_path / "one.yaml", tmp_path / "two.yaml"]
+    files[0].write_text("model: a\n---\nmodel: b\nport: 8001\n")
+    files[1].write_text("model: b\nport: 8002\n")
+    with pytest.raises(SpecError) as caught:
+        load_specs(files, {})
+    assert caught.value.where == f"{files[1]}: services/0/name"
+    assert f"'b' is used by {files[0]}: services/1 too" in caught.value.message
+
+
 def test_a_wrong_flag_is_named_as_a_flag(tmp_path):
     with pytest.raises(SpecError) as caught:
         load_specs([], {"model": "a", "max_model_len": -1})
