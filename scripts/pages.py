@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS, BUILD = ROOT / "docs", ROOT / "build"
 # Guides in the order in which one needs them; any other comes last in the navigation.
 GUIDES = {
-    "Where it runs": ("docker", "kubernetes", "process", "ubuntu"),
+    "Where it runs": ("docker", "kubernetes", "process", "gateway", "ubuntu"),
     "Before it runs": ("planning", "fleet", "formats", "fetch", "check", "engines", "doctor"),
-    "While it runs": ("keys", "dashboards"),
+    "While it runs": ("connect", "keys", "monitoring", "dashboards", "clean"),
     "How well it runs": ("loadtest", "loads", "slo", "tuning", "keep-or-roll-back"),
     "Pipelines": ("github-actions", "runners", "gitlab", "shell", "python"),
 }
