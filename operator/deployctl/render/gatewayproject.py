@@ -27,6 +27,7 @@ PROJECT = "deployctl_gateway"  # no service's: their names have no underscore
 CADDY = "caddy"
 VOLUME = f"{PROJECT}_files"
 FOLDER = "/gateway"  # where the container has it
+BY_HAND = "gateway"  # folder of `by_hand`
 PORTS_LABEL = LABEL + "published"
 _FILES = "files"
 # Whoever hangs is ended, and started again by Docker: three times in a row that it is late.
@@ -65,8 +66,8 @@ def by_hand(wanted: GatewayEntry) -> dict[str, str]:
         },
     }
     compose = project(ports([entry], port), port, default_image())
-    files = {f"gateway/files/{path}": text for path, text in held.items()}
-    return {f"gateway/{COMPOSE_FILE}": compose, **files}
+    files = {f"{BY_HAND}/files/{path}": text for path, text in held.items()}
+    return {f"{BY_HAND}/{COMPOSE_FILE}": compose, **files}
 
 
 def project(addresses: Sequence[str], monitor_port: int, image: str) -> str:

@@ -51,6 +51,21 @@ def test_against_what_was_rendered(run, target):
 
 
 @pytest.mark.parametrize("marked", [True, False])
+def test_the_gateway_that_a_folder_has_for_whoever_starts_it_by_hand_is_no_change(
+    run, tmp_path, marked
+):
+    run("render", "--target", "docker", "--gateway", "-o", "out")
+    assert (tmp_path / "out/gateway/compose.yaml").is_file()
+    if not marked:
+        (tmp_path / "out" / MARKER).unlink()
+    words = ("--target", "docker", "--gateway", "--against", "out")
+    assert run("diff", *words).stdout.splitlines()[1:] == ["nothing differs"]
+    held = run("diff", *words, "--hold", "20").stdout
+    assert "hold_s: 300 -> 20" in held
+    assert "restarts" not in held
+
+
+@pytest.mark.parametrize("marked", [True, False])
 @pytest.mark.parametrize("target", ["docker", "process"])
 def test_another_door_is_one_change(run, tmp_path, target, marked):
     run("render", "--target", target, "-o", "out")

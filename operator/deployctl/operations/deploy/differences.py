@@ -21,7 +21,7 @@ from deployctl.operations.fleet import load_placed
 from deployctl.operations.prepare import Prepared, prepare, refuse_unfit
 from deployctl.operations.rendered import MARKER, known
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import yamltext
+from deployctl.render import gatewayproject, yamltext
 from deployctl.render.bundle import GATEWAY_FILE, VALUES_FILE, BundleKind
 from deployctl.render.compose import CACHE_OWNER, COMPOSE_FILE, DOOR_FOLDER, SECRETS_FOLDER
 from deployctl.render.monitoring import project as monitoring
@@ -32,7 +32,8 @@ from deployctl.targets.driver import OFFLINE
 from deployctl.targets.store import ServiceRef
 
 MAX_FILES = 500
-_BESIDE = ("README.md", f"{monitoring.FOLDER}/")  # what `bundle.readme` adds: no part of a bundle
+# What `bundle.readme` adds: no part of a bundle.
+_BESIDE = ("README.md", f"{monitoring.FOLDER}/", f"{gatewayproject.BY_HAND}/")
 # The file that tells which target a folder was rendered for.
 _TELLTALE: dict[str, BundleKind] = {
     "compose.yaml": "docker",
