@@ -25,6 +25,7 @@ _FOLLOWING_FILES = ("run.sh", "README.md", "kustomization.yaml")
 # The door before an engine: one of its files says what it lets in, the others are code.
 _DOOR, _DOOR_SETTINGS = "door/", "door/door.json"
 _AT_THE_DOOR = "the door reads it when the engine starts"
+_GATEWAY = "gateway.json"  # what a service wants of a host's gateway
 _DATA = (".yaml", ".yml", ".json")
 _GRAVITY = list(Effect)
 _ARGUMENTS = ("args", "arguments", "command")  # where an engine's words may stand
@@ -159,6 +160,8 @@ def _verdict(
         return effects.NOTHING
     if document.file == _DOOR_SETTINGS:
         return Verdict(Effect.restarts, _AT_THE_DOOR)
+    if document.file == _GATEWAY:
+        return Verdict(Effect.in_place, "the gateway does it, and the engine serves on")
     if document.family == "kubernetes":
         return effects.of_object(document, path, old, new)
     if document.family == "compose":

@@ -211,6 +211,8 @@ def _family(data: dict[str, Any]) -> Family:
         return "rules"
     if "apiVersion" in data and "kind" not in data and {"name", "version"} <= data.keys():
         return "unknown"  # a chart's Chart.yaml
+    if not {"kind", "metadata"} & data.keys() and {"providers", "datasources"} & data.keys():
+        return "unknown"  # what Grafana is provisioned with, whose apiVersion is a number
     if "apiVersion" in data or ("kind" in data and ("metadata" in data or "spec" in data)):
         return "kubernetes"
     if isinstance(data.get("arguments"), list) and "engine_version" in data:

@@ -196,7 +196,8 @@ def _monitoring(
     files = folder_of(prepared, receivers_of(receivers), *scraped)
     if how.out is not None:
         write_files(how.out, files, force=how.force)
-        story(f"rendered monitoring of {len(prepared)} services in {how.out}: see its README.md")
+        count = "1 service" if len(prepared) == 1 else f"{len(prepared)} services"
+        story(f"rendered monitoring of {count} in {how.out}: see its README.md")
     if how.output is Output.json:
         folder = str(how.out) if how.out else None
         answer_json({"version": DOCUMENT_VERSION, "folder": folder, "files": files})

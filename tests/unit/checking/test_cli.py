@@ -192,6 +192,13 @@ def test_a_file_too_large_is_refused(check, tmp_path, monkeypatch):
     assert "larger than" in done.stderr
 
 
+@pytest.mark.parametrize("held", ["providers: [{name: a, type: file}]", "datasources: []"])
+def test_what_grafana_is_provisioned_with_is_no_manifest(check, tmp_path, held):
+    (tmp_path / "grafana.yaml").write_text(f"apiVersion: 1\n{held}\n")
+    done = check("grafana.yaml")
+    assert (done.code, "unrecognised" in done.stdout) == (0, True)
+
+
 @pytest.fixture
 def chart(good):
     folder = good / "chart"

@@ -137,7 +137,7 @@ def test_behind_a_gateway_of_docker_its_monitor_is_scraped_wherever_that_is(
 ):
     monkeypatch.setenv("DEPLOYCTL_TARGET", "docker")
     words = ["--gateway", "--target", "monitoring", "-o", "out", *more]
-    render(*words)
+    assert "monitoring of 1 service in" in render(*words).stderr
     scrape = (tmp_path / "out/prometheus/scrape.yaml").read_text()
     assert f"127.0.0.1:{port}" in scrape
     assert "/services/" in scrape
