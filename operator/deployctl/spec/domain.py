@@ -13,7 +13,7 @@ _DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 
 def _checked(value: str) -> str:
     if len(value) > 253 or not re.search("[a-z]", value) or not _DOMAIN.fullmatch(value):
-        raise ValueError(f"{value!r} is no domain such as llm.example.com")
+        raise ValueError("must be a name in lower case, such as llm.example.com")
     return value
 
 

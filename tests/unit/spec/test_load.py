@@ -155,6 +155,7 @@ def test_services_with_an_address_each_may_name_the_same_port(tmp_path, both):
             "8000 is used by services/0",
             "own",
         ),
+        ("model: a\ndomain: A.b\n", "services/0/domain", "in lower case, such as", "TLS"),
         ("model: a\nmax_model_len: .inf\n", "services/0/max_model_len", "", ""),
         ("model: a\ngpu_memory_gib: .nan\n", "services/0/gpu_memory_gib", "", ""),
     ],
