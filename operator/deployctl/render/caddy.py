@@ -88,7 +88,8 @@ def pool(replicas: int) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def logging(access_log: str) -> dict[str, Any]:
-    """A line a request, without what clients sent: it tells how long each waited."""
+    """A line a request, without headers and query, in which clients send keys: it tells how long
+    each waited."""
     file = {"output": "file", "filename": access_log, "mode": "0600"}
     return {
         "logs": {
@@ -104,9 +105,10 @@ def logging(access_log: str) -> dict[str, Any]:
 
 
 def _without(*fields: str) -> dict[str, Any]:
-    """An encoder that leaves these out."""
+    """An encoder that leaves these out, and the query of an address."""
+    query = {"filter": "regexp", "regexp": "[?].*", "value": "?"}
     return {
         "format": "filter",
         "wrap": {"format": "json"},
-        "fields": {name: {"filter": "delete"} for name in fields},
+        "fields": {"request>uri": query, **{name: {"filter": "delete"} for name in fields}},
     }

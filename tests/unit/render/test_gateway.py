@@ -141,10 +141,14 @@ def test_no_body_is_sent_again_that_is_not_whole_in_its_buffer():
             assert again == {"expression": "false"}
 
 
-def test_no_log_has_headers_in_which_clients_send_keys():
+def test_no_log_has_headers_or_a_query_in_which_clients_send_keys():
     told = json.loads(configuration(SERVICES["one"], monitor_port=1))["logging"]["logs"]
     for log in told.values():
-        assert log["encoder"]["fields"]["request>headers"] == {"filter": "delete"}
+        fields = log["encoder"]["fields"]
+        assert fields["request>headers"] == {"filter": "delete"}
+        query = fields["request>uri"]
+        shown = re.sub(query["regexp"], query["value"], "/tiny/v1/models?api_key=a?b")
+        assert (query["filter"], shown) == ("regexp", "/tiny/v1/models?")
 
 
 @pytest.mark.parametrize(
