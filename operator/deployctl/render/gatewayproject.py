@@ -83,6 +83,10 @@ def project(addresses: Sequence[str], monitor_port: int, image: str) -> str:
             "HOME": "/tmp",  # noqa: S108  inside the container
             "XDG_DATA_HOME": f"{FOLDER}/data",
             "XDG_CONFIG_HOME": f"{FOLDER}/data",
+            # Docker gives containers the proxy that its own configuration names, and Caddy would
+            # ask engines by that, with their keys. Authorities are asked by HTTPS_PROXY.
+            "HTTP_PROXY": "",
+            "http_proxy": "",
         },
         "labels": {PORTS_LABEL: ",".join(addresses)},
         "ports": [published(int(port), int(port), host) for host, port in map(_parts, addresses)],

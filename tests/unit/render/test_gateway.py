@@ -192,6 +192,14 @@ def test_its_project_publishes_what_services_want_and_the_monitor_on_loopback(go
     golden("gateway/compose.yaml", gatewayproject.project(published, 20190, "caddy:1"))
 
 
+def test_in_a_container_it_asks_engines_by_no_proxy_that_docker_gives_it():
+    caddy = yaml.safe_load(gatewayproject.project([], 20190, "caddy:1"))["services"]["caddy"]
+    told = {name.lower(): value for name, value in caddy["environment"].items()}
+    assert {"HTTP_PROXY", "http_proxy"} <= caddy["environment"].keys()
+    assert told["http_proxy"] == ""
+    assert "https_proxy" not in told  # by it authorities are asked for certificates
+
+
 def test_by_hand_it_has_what_up_would_write(golden):
     files = gatewayproject.by_hand(one())
     assert sorted(files) == [
