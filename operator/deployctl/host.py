@@ -21,6 +21,7 @@ from deployctl.units import GIB
 
 _CPUINFO = Path("/proc/cpuinfo")
 _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_CONNECTIONS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _FIRST_PORT = 10_000
 
 
@@ -106,14 +107,32 @@ def addresses(name: str, port: int, within_s: float | None) -> list[str]:
 
 def port_error(port: int, address: str = "127.0.0.1") -> OSError | None:
     """Why nobody can listen on a port now; None: it is free."""
+    error = _refusal(port, address, reuse=True)  # TIME_WAIT is no listener
+    if error is None and not _has_connections(port):
+        # An engine that loads has its port for minutes before it listens.
+        error = _refusal(port, address, reuse=False)
+    return error
+
+
+def _refusal(port: int, address: str, *, reuse: bool) -> OSError | None:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT is no listener
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(reuse))
         try:
             probe.bind((address, port))
             probe.listen(1)
         except OSError as error:
             return error
     return None
+
+
+def _has_connections(port: int) -> bool:
+    """Whether there are any, those that ended a minute ago among them; also where nobody says."""
+    there, newer = _CONNECTIONS
+    try:
+        text = there.read_text() + (newer.read_text() if newer.exists() else "")
+    except OSError:
+        return True
+    return re.search(rf"^ *\d+: [0-9A-F]+:{port:04X} ", text, re.MULTILINE) is not None
 
 
 def refuse_taken(

@@ -88,6 +88,27 @@ def test_why_nobody_can_listen_on_a_port():
         assert host.port_error(port, "").errno == errno.EADDRINUSE
 
 
+def test_one_that_has_a_port_and_does_not_listen_yet_has_it(tmp_path, monkeypatch):
+    """As an engine does while it loads."""
+    with socket.socket() as engine:
+        engine.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        engine.bind(("127.0.0.1", 0))
+        port = engine.getsockname()[1]
+        assert host.port_error(port).errno == errno.EADDRINUSE
+        monkeypatch.setattr(host, "_CONNECTIONS", (tmp_path / "tcp", tmp_path / "tcp6"))
+        assert host.port_error(port) is None  # as far as this system says
+
+
+def test_a_port_whose_connections_have_ended_is_free():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        client = socket.create_connection(("127.0.0.1", port))
+        server.accept()[0].close()  # first: it keeps the port in mind
+        client.close()
+    assert host._has_connections(port)
+    assert host.port_error(port) is None
+
+
 def test_a_text_is_written_with_its_folders(tmp_path):
     path = tmp_path / "a" / "b" / "report.md"
     files.write_text(path, "é \udcff\n")
