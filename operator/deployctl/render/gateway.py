@@ -264,6 +264,7 @@ def _server(entries: Sequence[GatewayEntry], *, contained: bool) -> dict[str, An
     server: dict[str, Any] = {
         "listen": [f"{host}:{first.port}"],
         "protocols": ["h1", "h2"] if first.domain else ["h1"],
+        "max_header_bytes": 16 << 10,  # of Caddy 2.11.4 a megabyte
         "read_header_timeout": "30s",
         "idle_timeout": "5m",
         "automatic_https": {"disable": True},
