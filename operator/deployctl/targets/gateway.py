@@ -322,6 +322,7 @@ class Gateway:
                 at = ", ".join(sorted({f"{each.host}:{each.port}" for each in known}))
                 turn.tell(Event("warning", _ANEW.format(at=at)))
         self._turns.refuse_others(turn)
+        self._records.carry_over(entries)
         # Where one is there already, somebody was stopped meanwhile: which is loaded nobody knows.
         self._files.write(NEXT if runs else CONFIGURATION, configuration)
         self._proxy.apply(known, port)

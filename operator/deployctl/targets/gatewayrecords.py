@@ -95,7 +95,22 @@ class GatewayRecords:
     def lead(self, entry: GatewayEntry, *addresses: str) -> None:
         """Leads its requests to these, those that wait among them."""
         for number, name in enumerate(entry.upstreams):
-            self._files.write(_upstream(name), addresses[number % len(addresses)])
+            self._lead(name, addresses[number % len(addresses)])
+
+    def _lead(self, name: str, address: str) -> None:
+        """By its file, and by that of an earlier deployctl, which the proxy may read yet."""
+        self._files.write(_upstream(name), address)
+        if _earlier(name) != name and self._files.read(_upstream(_earlier(name))) is not None:
+            self._files.write(_upstream(_earlier(name)), address)
+
+    def carry_over(self, entries: Collection[GatewayEntry]) -> None:
+        """Before the proxy gets a configuration: those that an earlier deployctl led by a file of
+        another name are led to the same engine by the one that it will read."""
+        for name in (name for each in entries for name in each.upstreams):
+            if _earlier(name) != name and self._files.read(_upstream(name)) is None:
+                address = self._files.read(_upstream(_earlier(name)))
+                if address is not None:
+                    self._files.write(_upstream(name), address)
 
     def vacate(self, address: str, service: str) -> list[str]:
         """Before an engine of this service listens at an address: has requests of others wait that
@@ -108,8 +123,9 @@ class GatewayRecords:
         led = []
         for each in self.entries():
             for name in each.upstreams if each.service != service else ():
-                if self._files.read(_upstream(name)) == address:
-                    self._files.write(_upstream(name), rendered.NOBODY)
+                there = {self._files.read(_upstream(one)) for one in (name, _earlier(name))}
+                if address in there:
+                    self._lead(name, rendered.NOBODY)
                     led.append(each.service)
         return led
 
@@ -120,7 +136,7 @@ class GatewayRecords:
             self._files.write(f"{_HELD}/{entry.service}", now)
         for number, name in enumerate(entry.upstreams):
             if replicas is None or number in replicas:
-                self._files.write(_upstream(name), rendered.HELD)
+                self._lead(name, rendered.HELD)
 
     def holds(self, entry: GatewayEntry) -> bool:
         """Whether all of a service's requests wait."""
@@ -164,3 +180,8 @@ class GatewayRecords:
 
 def _upstream(name: str) -> str:
     return f"{rendered.UPSTREAMS}/{name}"
+
+
+def _earlier(name: str) -> str:
+    """What an earlier deployctl called it: that of one that is exposed as any other's."""
+    return name.replace(".exposed", "", 1)

@@ -96,6 +96,36 @@ def test_where_another_engine_listens_nobody_is_led_who_was_led_to_one_that_died
     assert [machine.address(f"tiny.exposed.{n}") for n in range(2)] == [ADDRESS, NOBODY]
 
 
+@pytest.fixture
+def earlier(machine):
+    """An exposed service as an earlier deployctl left it: its proxy reads files of other names."""
+    machine.gateway.admit(wanting(exposed=True, replicas=2), ADDRESS, "127.0.0.1:8001")
+    for path in (machine.folder / "upstreams").iterdir():
+        path.rename(path.with_name(path.name.replace(".exposed", "")))
+    assert addresses(machine) == [ADDRESS, "127.0.0.1:8001"]
+    return machine
+
+
+def test_what_an_earlier_deployctl_exposed_is_led_on_when_another_service_comes(earlier):
+    """It was led to a file that was not there, until its own next `up`."""
+    earlier.gateway.admit(wanting("other", port=9090), "127.0.0.1:9000")
+    there = [earlier.address(f"tiny.exposed.{n}") for n in range(2)]
+    assert there == [ADDRESS, "127.0.0.1:8001"]
+    earlier.gateway.admit(wanting(exposed=True, replicas=2), ADDRESS, "127.0.0.1:8002")
+    there = {path.name for path in (earlier.folder / "upstreams").glob("tiny*")}
+    assert there == {"tiny.exposed.0", "tiny.exposed.1"}
+
+
+def test_nobody_is_led_by_what_an_earlier_deployctl_wrote_to_one_that_asks_for_no_key(earlier):
+    """The proxy has the former configuration until the new engine is led to."""
+    earlier.gateway.hold("tiny")
+    assert addresses(earlier) == [HELD, HELD]
+    earlier.gateway.lead("tiny", ADDRESS, "127.0.0.1:8001")
+    assert addresses(earlier) == [ADDRESS, "127.0.0.1:8001"]
+    assert earlier.gateway.vacate("127.0.0.1:8001", "other") == ["tiny"]
+    assert addresses(earlier) == [ADDRESS, NOBODY]
+
+
 def test_it_holds_and_leads_nothing_that_it_does_not_serve(machine):
     assert not machine.gateway.hold("tiny")
     machine.gateway.lead("tiny", ADDRESS)
