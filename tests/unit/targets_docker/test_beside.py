@@ -11,6 +11,8 @@ from deployctl.targets.docker import DockerDriver, running
 from deployctl.targets.history import replicas
 from deployctl.targets.several import HostDriver
 
+FILES = ("compose.yaml", "compose.second.yaml", "compose.volumes.yaml")
+
 
 @pytest.fixture
 def commands(engine):
@@ -136,3 +138,20 @@ def test_what_runs_is_compared_by_the_name_that_it_is_rendered_with(
     found = running.running_files("tiny", environment={"DOCKER_HOST": "unix:///docker.sock"})
     assert found.source == "container deployctl-tiny-engine-b-1"
     assert list(yaml.safe_load(found.files["compose.yaml"])["services"]) == ["engine"]
+
+
+def test_of_an_update_that_failed_no_file_is_taken_for_what_runs(
+    driver, engine, both, make, tmp_path, monkeypatch
+):
+    """That which has the second place holds the digest of what runs there, and is no whole file."""
+    monkeypatch.setattr(running, "connect", lambda address: engine)
+    engine.image_environment = lambda container: []
+    driver.stop(both[0], quiet)
+    files = [str(tmp_path / "state" / "docker" / "tiny" / "project" / name) for name in FILES]
+    engine.found[0].labels["com.docker.compose.project.config_files"] = ",".join(files)
+    asked = {"environment": {"DOCKER_HOST": "unix:///docker.sock"}}
+    assert running.running_files("tiny", **asked).source == files[0]
+    third = make(3, env={"A": "2"})
+    driver.start(third, quiet, serves=both[1])
+    driver.stop(third, quiet)
+    assert running.running_files("tiny", **asked).source == "container deployctl-tiny-engine-b-1"
