@@ -165,7 +165,7 @@ class Exchange:
             return Took(started, self._tools.clock(), served=True)
         if old is not None and self.beside:
             took = self._come_up(new, ready, serves=old)
-            at = self._driver.endpoint(new).url
+            at = self._driver.endpoint(new).own
             self._tell(Event("note", f"requests go to revision {new.revision} now, at {at}"))
             return took
         if old is not None and not self._driver.replaces:

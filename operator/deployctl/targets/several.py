@@ -79,8 +79,10 @@ class HostDriver:
         each = self.engines(release)
         if len(each) == 1:
             return each[0]
-        front = self.gateway.front(release.service) or each[0].url
-        return each[0]._replace(url=front, replicas=tuple(each))
+        first, front = each[0], self.gateway.front(release.service)
+        if front is not None:
+            first = first._replace(url=front, there=first.there and first.gateway)
+        return first._replace(replicas=tuple(each))
 
     def engines(self, release: Release) -> list[Endpoint]:
         """Each of them, past the gateway."""

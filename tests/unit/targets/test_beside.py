@@ -2,6 +2,7 @@
 
 import pytest
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import EngineError, InputError, InterruptedByUserError, TargetError
 from deployctl.targets.driver import Room
 
@@ -42,6 +43,13 @@ def test_it_takes_over_and_the_former_is_stopped_then(beside):
     assert beside.driver.running == {2}
     assert beside.driver.served == {1: None, 2: 1}  # the first is not to be touched
     assert any("revision 2 comes up beside revision 1" in note for note in beside.notes())
+
+
+def test_of_another_host_it_is_said_where_it_is_there(beside, monkeypatch):
+    at = Endpoint("http://127.0.0.1:40190", "2", None, there="http://127.0.0.1:20190/engines/b")
+    monkeypatch.setattr(beside.driver, "endpoint", lambda release: at)
+    beside.up(changed(beside))
+    assert f"requests go to revision 2 now, at {at.there}" in beside.notes()
 
 
 def test_without_room_requests_wait_and_why_is_said(beside):

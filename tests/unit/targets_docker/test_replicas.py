@@ -2,11 +2,13 @@
 starts what it is told to."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from tests.unit.targets_docker.conftest import REMOTE, Commands, Container, mounted, quiet
 
+from deployctl.operations.deploy.deployed import Deployed
 from deployctl.render.bundle import GATEWAY_FILE
 from deployctl.render.gateway import entry_of
 from deployctl.spec.settings import Settings
@@ -196,3 +198,21 @@ def test_they_answer_behind_the_gateway_together_and_each_by_its_name(driver, se
     assert [one.upstream for one in each] == [f"deployctl-{name}:8000" for name in names]
     entry = entry.model_copy(update={"domain": "llm.example.com", "tls": "internal"})
     assert driver.endpoint(several).url == each[0].url
+
+
+def test_of_another_host_each_is_told_as_it_is_there(driver, engine, several, monkeypatch):
+    """The ports that lead there from here are gone with the verb."""
+    engine.address = REMOTE
+    engine.line = SimpleNamespace(
+        hostname="gpu1", port=lambda port: port + 20_000, tunnel=lambda port: f"ssh -L {port}"
+    )
+    entry = entry_of(several.bundle)
+    monkeypatch.setattr(driver.gateway, "entry", lambda service: entry)
+    monkeypatch.setattr(driver.gateway, "monitor_port", lambda: 20190)
+    found = driver.endpoint(several)
+    assert (found.url, found.own) == ("http://127.0.0.1:28080/tiny", "http://127.0.0.1:8080/tiny")
+    told = Deployed(several, "docker", True, 1.0, 0.0, found, None, None, None)
+    names = ("tiny-engine-1", "tiny-engine-1-1")
+    there = [f"http://127.0.0.1:20190/engines/{name}" for name in names]
+    assert [each.url for each in told.replicas] == there
+    assert told.document()["gateway"]["engine_url"] == "http://127.0.0.1:8080/tiny"

@@ -48,7 +48,7 @@ class Deployed:
         """Each engine by itself, where there are several on a host."""
         plan = self.release.plan
         return tuple(
-            ReplicaAt(number, each.url, cards_of(plan, number))
+            ReplicaAt(number, each.own, cards_of(plan, number))
             for number, each in enumerate(self.endpoint.replicas)
         )
 
@@ -80,7 +80,7 @@ class Deployed:
     def _of_gateway(self) -> dict[str, Any]:
         if self.endpoint.gateway is None:
             return {}
-        told = {"engine_url": self.endpoint.url, "ca_file": str(self.ca_file or "") or None}
+        told = {"engine_url": self.endpoint.own, "ca_file": str(self.ca_file or "") or None}
         held = self.held.document() if self.held else None
         return {"gateway": {**told, "chat_url": self.chat_url, "held": held}}
 
