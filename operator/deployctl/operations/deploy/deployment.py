@@ -235,15 +235,15 @@ def down(
     settings, store = open_store(spec)
     ref = store.find(service, target)
     driver = open_driver(ref.target, settings)
-    with Announcer(settings, tell).change(store, ref):
-        stopped = _rollout(driver, store, service, tell, take_over).down(volumes=volumes)
-    view = open_view(ref.target, settings)
-    kept = view.kept(service) if view is not None and not volumes else []
-    if kept:
-        how = f"deployctl down {service} --volumes removes what no other service uses"
-        tell(Event("note", f"kept {', '.join(kept)}; {how}"))
-    keep_in_step(tell)
-    return stopped
+    with _in_step(tell):
+        with Announcer(settings, tell).change(store, ref):
+            stopped = _rollout(driver, store, service, tell, take_over).down(volumes=volumes)
+        view = open_view(ref.target, settings)
+        kept = view.kept(service) if view is not None and not volumes else []
+        if kept:
+            how = f"deployctl down {service} --volumes removes what no other service uses"
+            tell(Event("note", f"kept {', '.join(kept)}; {how}"))
+        return stopped
 
 
 def _rollout(
