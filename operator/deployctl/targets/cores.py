@@ -1,7 +1,7 @@
 """Which cores of a machine each of several engines computes on."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,24 +41,36 @@ def near(
     cards: Sequence[str], threads: Sequence[Thread], gpus: Path = _GPUS, pci: Path = _PCI
 ) -> list[int]:
     """The threads on the NUMA nodes that some cards are on, by their UUIDs or their numbers, which
-    go by the address on the bus as nvidia-smi's do. None where there is no choice, or nobody says
-    which node a card is on.
+    go by the address on the bus as nvidia-smi's do; CUDA's, too, of cards of one model. None where
+    there is no choice, or nobody says which node a card is on.
     """
-    places = {_node_of(card, sorted(gpus.glob("*")), pci) for card in cards}
+    there = {gpu: _information(gpu) for gpu in sorted(gpus.glob("*"))}
+    places = {_node_of(card, there, pci) for card in cards}
     found = [thread.number for thread in sorted(threads) if thread.node in places]
     return found if None not in places and len(found) < len(threads) else []
 
 
-def _node_of(card: str, gpus: Sequence[Path], pci: Path) -> int | None:
+def _node_of(card: str, gpus: Mapping[Path, Mapping[str, str]], pci: Path) -> int | None:
+    if card.isdecimal():
+        alike = len({told.get("Model") for told in gpus.values()}) == 1
+        found = list(gpus)[int(card) : int(card) + 1] if alike else []
+    else:
+        found = [gpu for gpu, told in gpus.items() if told.get("GPU UUID") == card]
     try:
-        if card.isdecimal():
-            (gpu,) = gpus[int(card) : int(card) + 1]
-        else:
-            (gpu,) = (g for g in gpus if f" {card}\n" in (g / "information").read_text())
-        node = int((pci / gpu.name / "numa_node").read_text())
-    except (OSError, ValueError):
+        node = int((pci / found[0].name / "numa_node").read_text())
+    except (OSError, ValueError, IndexError):
         return None
     return node if node >= 0 else None  # -1: the firmware does not say
+
+
+def _information(gpu: Path) -> dict[str, str]:
+    """What the driver says of a card: its model, its UUID."""
+    try:
+        lines = (gpu / "information").read_text().splitlines()
+    except (OSError, ValueError):
+        return {}
+    parts = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in parts}
 
 
 def _thread(number: int, folder: Path) -> Thread:

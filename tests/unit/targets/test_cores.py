@@ -43,6 +43,14 @@ def test_where_nobody_says_or_there_is_no_choice_none_are(near, cards):
     assert near("0", nodes=1) == []
 
 
+def test_numbers_say_nothing_of_cards_of_several_models(near, tmp_path):
+    """CUDA counts the fastest first."""
+    other = tmp_path / "gpus" / "0000:d8:00.0" / "information"
+    other.write_text(other.read_text().replace("L4", "H100"))
+    assert near("0") == []
+    assert near("GPU-0") == [0, 1, 2, 3]
+
+
 def test_a_machine_without_the_driver(tmp_path):
     assert cores.near(["0"], cores.usable(), tmp_path, tmp_path) == []
 
