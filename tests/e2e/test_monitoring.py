@@ -16,7 +16,8 @@ from tests.e2e.kubernetes.images import built
 
 import ports
 
-pytestmark = pytest.mark.docker
+# Alone, for an engine has one gateway, which a service with another port has started anew.
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 PROJECT = "deployctl_monitoring"
 PARTS = ("prometheus", "alertmanager", "grafana", "node-exporter", "blackbox-exporter")

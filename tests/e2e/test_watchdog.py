@@ -142,6 +142,7 @@ def test_in_a_container_it_stays_once_it_has_given_up(tmp_path, free_port):
                 urllib.request.urlopen(f"http://127.0.0.1:{free_port}/die", timeout=PATIENCE_S)
 
         try:
+            says("asked for /health")  # by the next one it is known to have served
             die()
             says("the engine is started again in 1 s: exit code 0")
             says("the engine serves again")

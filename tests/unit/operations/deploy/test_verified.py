@@ -14,7 +14,7 @@ from deployctl.targets.store import ServiceRef, Store
 @pytest.mark.parametrize("behind", [False, True])
 def test_a_gap_is_told_of_where_no_gateway_has_requests_wait(make_release, monkeypatch, behind):
     release, told = make_release(gateway=behind or None), []
-    monkeypatch.setattr(verified, "port", lambda after: after + 1)
+    monkeypatch.setattr(verified, "port", lambda after, target: after + 1)
     monkeypatch.setattr(verified.canaries, "run", lambda *given: "verified: ttft_p95 1 ms")
     rollout = VerifiedRollout(
         None,
