@@ -87,7 +87,22 @@ class Asked(NamedTuple):
     told: bool = False  # of the problem, as the API or HTTP tells it: see `_one`
 
 
-class Users:
+class Askers:
+    """Threads that ask until `_ends` is set."""
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ends.set()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+
+
+class Users(Askers):
     """Ask all the time, until they are told to end. `redials`: before a connection that was kept is
     used, they look whether it has been closed, as httpx and urllib3 do. A gateway closes what is
     idle when it takes another configuration."""
@@ -108,17 +123,6 @@ class Users:
             threading.Thread(target=self._ask, args=(number, number >= new), daemon=True)
             for number in range(new + kept)
         ]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._ends.set()
-        for thread in self._threads:
-            thread.join(PATIENCE_S)
-            assert not thread.is_alive()
 
     @property
     def failed(self):
@@ -206,7 +210,7 @@ def is_error(text):
     return isinstance(error, dict) and bool(error.get("message") and error.get("type"))
 
 
-class SlowUsers:
+class SlowUsers(Askers):
     """Ask by HTTP/2, all the time, until they are told to end; each has a connection a request, and
     sends a body of no length, late. A gateway keeps nothing of these, to send it again."""
 
@@ -215,17 +219,6 @@ class SlowUsers:
         self._trust.set_alpn_protocols(http2.ALPN)
         self._ends, self.told = threading.Event(), []  # whether each had 200
         self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(users)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._ends.set()
-        for thread in self._threads:
-            thread.join(PATIENCE_S)
-            assert not thread.is_alive()
 
     def _ask(self):
         body = json.dumps({"model": "tiny", "prompt": "Hello"}).encode()

@@ -44,3 +44,21 @@ class Measured:
 
     def down(self):
         self("down", self.name)
+
+
+class MeasuredInDocker:
+    """The same in Docker, by a `Cli` of docker_parts."""
+
+    def __init__(self, cli, *up):
+        self._cli, self.again = cli, up
+        cli.patience_s = START_S
+        self(*up)
+
+    def __call__(self, *words, code=0):
+        return self._cli(*words, code=code)
+
+    def json(self, *words):
+        return json.loads(self(*words, "--output", "json").stdout)
+
+    def down(self):
+        self("down", self.name, "--volumes", code=None)

@@ -15,7 +15,7 @@ from tests.e2e import gateway_parts
 from tests.e2e.docker_parts import GATEWAY, Cli, docker, inspect, sweep
 from tests.e2e.engine_cache import knowing
 from tests.e2e.gateway_parts import Users, needs_caddy
-from tests.e2e.measured import KEY, START_S, Measured
+from tests.e2e.measured import KEY, START_S, Measured, MeasuredInDocker
 
 import ports
 import process_shell
@@ -77,24 +77,17 @@ class Process(Behind, Measured):
         return (self.folder / "state" / "gateway" / ACCESS_LOG).read_text()
 
 
-class Container(Behind):
+class Container(Behind, MeasuredInDocker):
     name = "test-gateway-engine"
 
     def __init__(self, cli, checkpoint, image):
-        self._cli, self.gateway_port = cli, ports.free()
-        cli.patience_s = START_S
-        self.again = [
+        self.gateway_port = ports.free()
+        super().__init__(
+            cli,
             "up", "--model", checkpoint, "--gpu", "cpu", "--target", "docker", "--name", self.name,
             "--image", image, "--enforce-eager", "--gateway", "--gateway-port", self.gateway_port,
             "--hold", "900", "--startup-timeout", "900", "--env", UNBOUND,
-        ]  # fmt: skip
-        self(*self.again)
-
-    def __call__(self, *words, code=0):
-        return self._cli(*words, code=code)
-
-    def json(self, *words):
-        return json.loads(self(*words, "--output", "json").stdout)
+        )  # fmt: skip
 
     def root(self):
         return inspect(f"deployctl-{self.name}-engine-1")["State"]["Pid"]
@@ -104,9 +97,6 @@ class Container(Behind):
 
     def access_log(self):
         return docker("exec", f"{GATEWAY}-caddy-1", "cat", ACCESS_LOG)
-
-    def down(self):
-        self("down", self.name, "--volumes", code=None)
 
 
 @pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])

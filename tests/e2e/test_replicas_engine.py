@@ -17,7 +17,7 @@ from tests.e2e import gateway_parts
 from tests.e2e.docker_parts import Cli, inspect, sweep
 from tests.e2e.engine_cache import knowing
 from tests.e2e.gateway_parts import Users, answer, needs_caddy
-from tests.e2e.measured import KEY, START_S, Measured
+from tests.e2e.measured import KEY, START_S, Measured, MeasuredInDocker
 
 import ports
 import process_shell
@@ -79,30 +79,19 @@ class Processes(Several, Measured):
         return [found[number] for number in sorted(found)]
 
 
-class Containers(Several):
+class Containers(Several, MeasuredInDocker):
     name = "test-replicas-engine"
 
     def __init__(self, cli, checkpoint, image, routing):
-        self._cli = cli
-        cli.patience_s = START_S
-        self.again = [
+        super().__init__(
+            cli,
             "up", "--model", checkpoint, "--gpu", "cpu", "--target", "docker", "--name", self.name,
             "--image", image, *self.words(routing),
-        ]  # fmt: skip
-        self(*self.again)
-
-    def __call__(self, *words, code=0):
-        return self._cli(*words, code=code)
-
-    def json(self, *words):
-        return json.loads(self(*words, "--output", "json").stdout)
+        )  # fmt: skip
 
     def pids(self):
         engines = (f"deployctl-{self.name}-engine-{number}" for number in ("1", "1-1"))
         return [inspect(each)["State"]["Pid"] for each in engines]
-
-    def down(self):
-        self("down", self.name, "--volumes", code=None)
 
 
 @pytest.fixture(
