@@ -1,4 +1,4 @@
-"""Measures what the gateway adds: the same streams through it and past it, in turn.
+"""Measures what the gateway adds: the same streams past it, through it and through nginx, in turn.
 
     python -m benchmarks.gateway [--streams 1,64,512] [--rounds 45,11,3]
 
@@ -13,14 +13,15 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from benchmarks.door.client import CHUNKS, MOST_TEXTS_BARE
 from benchmarks.door.paired import KEPT, MISSED, UNRESOLVED, Server
+from benchmarks.gateway import peer
 from benchmarks.gateway.loop import FIRST_NS, Load, Loop, Told
 
 from deployctl import host
@@ -46,9 +47,10 @@ MEASURES = {
 LIMITS = {"first": 1.0, "first_alone": 1.0, "gap": 0.1, "gap_alone": 0.1}  # ms added to p99
 LIMITED = (1, 64)  # streams
 SAID = {KEPT: "within", MISSED: "above", UNRESOLVED: "not told from"}
+PAST, THROUGH, PEER = "past", "gateway", "nginx"  # the kinds of a run
 HEAD = """\
-| ms | p50 | through it | added | p99 | through it | added | limit |
-|---|---:|---:|---:|---:|---:|---:|---|"""
+| ms | | past it | through it | added | nginx adds | as many times | limit |
+|---|---|---:|---:|---:|---:|---:|---|"""
 
 
 class Run(NamedTuple):
@@ -83,16 +85,19 @@ def gateway(folder: Path, port: int) -> Iterator[Server]:
 
 
 @contextmanager
-def sides(folder: Path) -> Iterator[tuple[Loop, Server]]:
-    """Users and engine on one core, and the gateway before them on another, which it has to itself
-    from its start: it has as many threads as it sees cores."""
+def sides(folder: Path) -> Iterator[tuple[Loop, dict[str, Server]]]:
+    """Users and engine on one core, and what is before them on the others, from its start: it has
+    as many threads as it sees cores. nginx is left out where it is not installed."""
     cores = sorted(os.sched_getaffinity(0))
     loop = Loop()
     try:
-        os.sched_setaffinity(0, cores[-1:])
-        with gateway(folder / "gateway", loop.port) as way:
+        with ExitStack() as stack:
+            os.sched_setaffinity(0, cores[1:] or cores)
+            ways = {THROUGH: stack.enter_context(gateway(folder / "gateway", loop.port))}
+            if peer.here():
+                ways[PEER] = stack.enter_context(peer.nginx(folder / "nginx", loop.port))
             os.sched_setaffinity(0, cores[:1])
-            yield loop, way
+            yield loop, ways
     finally:
         os.sched_setaffinity(0, cores)
         loop.close()
@@ -106,11 +111,11 @@ def load_of(streams: int) -> Load:
     return Load(times * streams, lasts // streams, texts, interval)
 
 
-def run(loop: Loop, way: Server, load: Load, streams: int, port: int) -> Run:
-    """One load, through the gateway or past it."""
-    before = way.cpu_s()
-    told = loop.run(load, port)
-    cpu = 1e3 * (way.cpu_s() - before) / load.requests
+def run(loop: Loop, way: Server | None, load: Load, streams: int) -> Run:
+    """One load: through that, or past everything."""
+    before = way.cpu_s() if way else 0.0
+    told = loop.run(load, way.port if way else loop.port)
+    cpu = 1e3 * (way.cpu_s() - before) / load.requests if way else 0.0
     return seen(told[streams:-streams], cpu)
 
 
@@ -132,66 +137,81 @@ def seen(told: list[Told], cpu: float) -> Run:
     return Run(*(each.ravel() / 1e6 for each in times), cpu, *lates, shared)
 
 
-def loads(folder: Path, streams: int, rounds: int) -> tuple[list[Run], list[Run]]:
-    """Runs past the gateway and through it: one of each in every round, in changing order."""
-    kinds: tuple[list[Run], list[Run]] = ([], [])
+def loads(folder: Path, streams: int, rounds: int) -> dict[str, list[Run]]:
+    """Runs of each kind: one of each in every round, in changing order."""
     load = load_of(streams)
-    with sides(folder) as (loop, way):
-        loop.run(load._replace(requests=2 * streams), way.port)  # warms
+    with sides(folder) as (loop, ways):
+        for way in ways.values():
+            loop.run(load._replace(requests=2 * streams), way.port)  # warms
+        kinds: dict[str, list[Run]] = {name: [] for name in (PAST, *ways)}
         for number in range(rounds):
-            for kind in (0, 1) if number % 2 else (1, 0):
-                port = (loop.port, way.port)[kind]
-                kinds[kind].append(run(loop, way, load, streams, port))
+            for name in np.random.default_rng(number).permutation(list(kinds)):
+                kinds[name].append(run(loop, ways.get(name), load, streams))
             print(f"{streams} streams: round {number + 1} of {rounds}", file=sys.stderr)
     return kinds
 
 
-def added(kinds: tuple[list[Run], list[Run]], name: str) -> tuple[np.ndarray, ...]:
-    """The percentiles SHARES of a measure past the gateway and through it, of all rounds together,
-    what it adds to them, and half the width of the 95% interval of that: the rounds are drawn
-    again, each with what went past and through it (bootstrap)."""
-    both = [[getattr(each, name) for each in runs] for runs in kinds]
+def added(past: Sequence[Run], through: Sequence[Run], name: str) -> tuple[np.ndarray, ...]:
+    """The percentiles SHARES of a measure past what is in the way and through it, of all rounds
+    together, what it adds to them, and half the width of the 95% interval of that: the rounds are
+    drawn again, each with what went past and through it (bootstrap)."""
+    both = [[getattr(each, name) for each in runs] for runs in (past, through)]
 
     def ends(chosen: np.ndarray) -> list[np.ndarray]:
         return [np.percentile(np.concatenate([k[i] for i in chosen]), SHARES) for k in both]
 
-    rounds = len(both[0])
-    past, through = ends(np.arange(rounds))
+    rounds = len(past)
+    before, after = ends(np.arange(rounds))
     if rounds == 1:
-        return past, through, through - past, np.full(len(SHARES), np.inf)
+        return before, after, after - before, np.full(len(SHARES), np.inf)
     draws = np.random.default_rng(0).integers(rounds, size=(DRAWS, rounds))
     low, high = np.percentile([high - low for low, high in map(ends, draws)], (2.5, 97.5), axis=0)
-    return past, through, through - past, (high - low) / 2
+    return before, after, after - before, (high - low) / 2
 
 
-def table(streams: int, kinds: tuple[list[Run], list[Run]]) -> tuple[str, int]:
+def table(streams: int, kinds: dict[str, list[Run]]) -> tuple[str, int]:
     """What is said of some loads, and an exit code."""
     lines, codes = [HEAD], [KEPT]
     for name, title in MEASURES.items():
-        past, through, more, half = added(kinds, name)
-        cells = []
-        for i in range(len(SHARES)):
-            cells += [f"{past[i]:.3f}", f"{through[i]:.3f}", f"{more[i]:+.3f} ± {half[i]:.3f}"]
-        if name in LIMITS and streams in LIMITED:
-            codes.append(judged(float(more[1]), float(half[1]), LIMITS[name]))
-            cells.append(f"{SAID[codes[-1]]} {LIMITS[name]}")
-        else:
-            cells.append("")
-        lines.append(f"| {title} | {' | '.join(cells)} |")
+        before, after, more, half = added(kinds[PAST], kinds[THROUGH], name)
+        *_, theirs, its_half = added(kinds[PAST], kinds.get(PEER, kinds[PAST]), name)
+        for i, share in enumerate(SHARES):
+            own, its = (float(more[i]), float(half[i])), (float(theirs[i]), float(its_half[i]))
+            cells = [title if i == 0 else "", f"p{share}", f"{before[i]:.3f}", f"{after[i]:.3f}"]
+            cells += [difference(*own), *(beside(own[0], *its) if PEER in kinds else ("", "")), ""]
+            if name in LIMITS and streams in LIMITED and share == SHARES[-1]:
+                codes.append(judged(*own, LIMITS[name]))
+                cells[-1] = f"{SAID[codes[-1]]} {LIMITS[name]}"
+                if PEER in kinds:
+                    cells[-1] += f"; nginx {SAID[judged(*its, LIMITS[name])]}"
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([described(streams, kinds), "", *lines, ""]), worst(codes)
 
 
-def described(streams: int, kinds: tuple[list[Run], list[Run]]) -> str:
+def difference(centre: float, half: float) -> str:
+    """With half its interval."""
+    return f"{centre:+.3f} ± {half:.3f}"
+
+
+def beside(more: float, its: float, half: float) -> tuple[str, str]:
+    """What nginx adds to a percentile, and how many times as much the gateway does, where it can be
+    told from nothing."""
+    return difference(its, half), f"{more / its:.1f}" if its > half else ""
+
+
+def described(streams: int, kinds: dict[str, list[Run]]) -> str:
     """What was measured, what CPU it took, and how late the loop itself was."""
-    requests, gaps = (sum(getattr(e, name).size for e in kinds[0]) for name in ("first", "gap"))
-    cpu = np.mean([each.cpu for each in kinds[1]])
-    every = [*kinds[0], *kinds[1]]
+    past = kinds[PAST]
+    requests, gaps = (sum(getattr(e, name).size for e in past) for name in ("first", "gap"))
+    cpu = {kind: float(np.mean([each.cpu for each in runs])) for kind, runs in kinds.items()}
+    of_peer = f", nginx's {cpu[PEER]:.2f} ms" if PEER in kinds else ""
+    every = [each for runs in kinds.values() for each in runs]
     sent, read = (np.median([getattr(e, n) for e in every]) for n in ("sent_late", "read_late"))
     return (
         f"**{streams} at once**, of {gaps // requests + 1} texts each; {requests} requests and "
-        f"{gaps} gaps of each kind, {len(kinds[0])} rounds. The gateway's CPU of a stream: "
-        f"{cpu:.2f} ms. The loop's own lateness, p99: {sent:.3f} ms to send, {read:.3f} ms to "
-        f"read; {sum(each.shared for each in every)} texts were read with another."
+        f"{gaps} gaps of each kind, {len(past)} rounds. The gateway's CPU of a stream: "
+        f"{cpu[THROUGH]:.2f} ms{of_peer}. The loop's own lateness, p99: {sent:.3f} ms to send, "
+        f"{read:.3f} ms to read; {sum(each.shared for each in every)} texts were read with another."
     )
 
 

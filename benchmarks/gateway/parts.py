@@ -135,7 +135,7 @@ def measured(folder: Path, rounds: int) -> dict[str, list[Run]]:
             runs: dict[str, list[Run]] = {name: [] for name in ways}
             for number in range(rounds):
                 for name in np.random.default_rng(number).permutation(list(ways)):
-                    runs[name].append(run(loop, ways[name], LOAD, EDGE, ways[name].port))
+                    runs[name].append(run(loop, ways[name], LOAD, EDGE))
                 print(f"round {number + 1} of {rounds}", file=sys.stderr)
             return runs
     finally:

@@ -8,6 +8,7 @@ from benchmarks.door.client import chat
 from benchmarks.gateway.__main__ import Run, added, seen, table
 from benchmarks.gateway.loop import FIRST_NS, MARK, Told, chunk, whole
 from benchmarks.gateway.parts import parts
+from benchmarks.gateway.peer import configuration as nginx_configuration
 
 from deployctl.render.gateway import GatewayEntry, configuration
 
@@ -39,7 +40,7 @@ def test_how_late_the_engine_is_is_not_the_gateways():
 
 def test_what_is_added_is_of_each_rounds_own_difference():
     past = [ran(0.1), ran(10.1)]  # the second round was in a bad moment
-    *_, more, half = added((past, [ran(0.6), ran(10.6)]), "first_alone")
+    *_, more, half = added(past, [ran(0.6), ran(10.6)], "first_alone")
     assert more == pytest.approx([0.5, 0.5])
     assert half[1] < 0.01
 
@@ -54,15 +55,27 @@ def test_what_is_added_is_of_each_rounds_own_difference():
     ],
 )
 def test_an_interval_is_held_against_its_limit(through, code, words):
-    said, found = table(64, ([ran(0.1)] * len(through), through))
+    said, found = table(64, {"past": [ran(0.1)] * len(through), "gateway": through})
     assert found == code
     for name, word in zip(("TTFT, less", "gap, less"), words, strict=True):
-        (line,) = (each for each in said.splitlines() if f"| {name}" in each)
-        assert line.endswith(f"| {word} |")
+        lines = iter(said.splitlines())
+        next(each for each in lines if f"| {name}" in each)  # p50
+        assert next(lines).endswith(f"| {word} |")
+
+
+def test_nginx_stands_beside_it():
+    kinds = {"past": [ran(0.1)] * 2, "gateway": [ran(2.1)] * 2, "nginx": [ran(1.4)] * 2}
+    said, code = table(64, kinds)
+    assert code == 1
+    (line,) = (each for each in said.splitlines() if "| TTFT, less" in each)
+    assert "| 2.100 | +2.000 ± 0.000 | +1.300 ± 0.000 | 1.5 |" in line
+    assert "above 1.0; nginx above" in said
+    assert "within 0.1; nginx within" in said
+    assert "2.50 ms, nginx's 2.50 ms" in said
 
 
 def test_many_streams_have_no_limit():
-    said, code = table(512, ([ran(0.1)] * 2, [ran(9.0)] * 2))
+    said, code = table(512, {"past": [ran(0.1)] * 2, "gateway": [ran(9.0)] * 2})
     assert code == 0
     assert "within" not in said
     assert "The gateway's CPU of a stream: 2.50 ms" in said
@@ -85,6 +98,19 @@ def test_a_request_is_whole_with_its_body():
     assert whole(bytearray(request)) == 17
     assert whole(bytearray(request[:-1])) is None
     assert whole(bytearray(request[:40])) is None
+
+
+def test_nginx_keeps_no_file_outside_its_folder(tmp_path):
+    paths = [
+        word.rstrip(";")
+        for word in nginx_configuration(tmp_path, 8080, 8000).split()
+        if "/" in word
+    ]
+    own = [each for each in paths if not each.startswith("http://127.0.0.1:")]
+    assert {"pid", "access.log", "proxy"} <= {
+        each.rpartition("/")[2] for each in own if each != "/"
+    }
+    assert all(each == "/" or each.startswith(f"{tmp_path}/") for each in own)
 
 
 def test_each_part_is_in_the_configuration():
