@@ -77,11 +77,35 @@ def test_what_is_stopped_has_its_requests_end_and_is_started_again(shell):
     assert shell.left() == []
     assert shell.history() == [(1, "deployed")]
     assert "nothing to stop" in shell.run("boot", "--stop")[2]
+    code, out, err = shell.run("status")
+    assert code == 4  # it should serve, and does not
+    assert out.count(" halted ") == 2
+    assert "tiny: halted: stopped for a shutdown at 20" in err
+    assert "deployctl boot --start, or its unit at the next boot, starts it" in err
     assert shell.run("boot", "--start")[1].splitlines() == [
         "other serves: revision 1",
         "tiny serves: revision 1",
     ]
     assert Stream(port, tokens=3).whole
+
+
+def test_all_replicas_are_stopped_and_started_again(shell):
+    needs_caddy()
+    several = ("--replicas", 2, "--gateway-port", ports.free(), "--kv-cache-gib", "0.25")
+    assert shell.up(*several)[0] == 0
+
+    def each():
+        return [(one["revision"], one["health"]) for one in shell.status()["replicas"]]
+
+    code, out, err = shell.run("boot", "--stop")
+    assert (code, out.strip(), shell.left()) == (0, "tiny is stopped: revision 1", []), err
+    assert shell.status(code=4)["health"] == "halted"
+    assert each() == [(1, "halted")] * 2
+    for _ in range(2):
+        code, out, err = shell.run("boot", "--start")
+        assert (code, out.strip()) == (0, "tiny serves: revision 1"), err
+        assert each() == [(1, "serving")] * 2
+        killed(shell)
 
 
 def test_one_that_fails_is_told(shell):

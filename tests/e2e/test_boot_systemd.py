@@ -179,6 +179,6 @@ def test_services_and_their_gateway_serve_again(machine, tmp_path):
     machine.run("systemctl --user reload deployctl")
     assert machine.began(TWO) == other  # nobody touched it
     machine.run("systemctl --user stop deployctl")
-    assert machine.health() == {"one": "dead", "two": "dead"}
+    assert machine.health() == {"one": "halted", "two": "halted"}
     machine.run("systemctl --user start deployctl")
     assert machine.health() == {"one": "serving", "two": "serving"}

@@ -69,7 +69,7 @@ def command(
     else:
         _show(services)
     counted = services if name else [service for service in services if service.ours]
-    if any(service.health in ("dead", "silent", "unknown") for service in counted):
+    if any(service.health in ("dead", "silent", "halted", "unknown") for service in counted):
         raise typer.Exit(TARGET_FAILED)
 
 

@@ -9,16 +9,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from deployctl import secretive
-from deployctl.errors import DeployctlError, InterruptedByUserError, TargetError
+from deployctl.errors import DeployctlError, InterruptedByUserError, StateError, TargetError
 from deployctl.events import Event, Tell, silent
 from deployctl.operations.deploy.deployment import rollback
 from deployctl.operations.deploy.services import open_store
 from deployctl.targets import Driver, drain, guards, history, open_driver
 from deployctl.targets.gateway import Gateway
 from deployctl.targets.history import Release
+from deployctl.targets.lockfile import Patience
+from deployctl.targets.process.runs import run_of
 from deployctl.targets.rollout import REAL
 from deployctl.targets.store import ServiceRef, Store
 
@@ -36,6 +39,9 @@ _CLOSES, _POLL_S = 50, 0.1  # looks at a gateway until it takes no more requests
 # user's systemd as a whole has 120 s to end (user@.service), of which the login that loads an
 # engine may take some.
 _STOP_S = 100
+# For another deployctl to end what it does with a service that is to be stopped. What is left of
+# _STOP_S is its requests' and its engine's.
+_LOCKED_S = 20.0
 
 
 class Became(NamedTuple):
@@ -142,10 +148,16 @@ def _start(driver: Driver, store: Store, refs: Sequence[ServiceRef], tell: Tell)
     return became
 
 
-def stop(tell: Tell = silent, *, sleep: Callable[[float], None] = time.sleep) -> list[Became]:
+def stop(
+    tell: Tell = silent,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[Became]:
     """Stops each service of the target process that serves, all at once, once its requests under
     way have ended or had a minute to do so; then nothing of them runs, the gateway neither. On
-    record they serve, so that `start` brings them back.
+    record they serve, so that `start` brings them back. One that another deployctl changes is
+    waited for, and left to that where it takes longer than 20 s.
 
     Raises:
         StateError: the records cannot be read.
@@ -160,7 +172,8 @@ def stop(tell: Tell = silent, *, sleep: Callable[[float], None] = time.sleep) ->
             if closing.done() or driver.gateway is None or driver.gateway.trouble():
                 break
             sleep(_POLL_S)
-        became = [*pool.map(lambda ref: _stop(driver, store, ref, tell), refs)]
+        waits = Patience(_LOCKED_S, tell, clock, sleep)
+        became = [*pool.map(lambda ref: _stop(driver, store, ref, tell, waits), refs)]
         closing.result()
     return [each for each in became if each is not None]
 
@@ -174,16 +187,23 @@ def _close(gateway: Gateway | None, tell: Tell) -> None:
         tell(Event("warning", error.message))
 
 
-def _stop(driver: Driver, store: Store, ref: ServiceRef, tell: Tell) -> Became | None:
+def _stop(
+    driver: Driver, store: Store, ref: ServiceRef, tell: Tell, waits: Patience
+) -> Became | None:
+    folder = store.folder(ref)
+
     def named(event: Event) -> None:
         tell(replace(event, text=f"{ref.service}: {event.text}"))
 
     try:
-        with guards.lock(store.folder(ref), ref.service, "deployctl boot --stop"):
+        with guards.lock(folder, ref.service, "deployctl boot --stop", waits=waits):
             release = history.deployed(store.releases(ref))
             if release is None or driver.state(release).condition != "running":
                 return None
             drain.stop(driver, release, named, REAL)
+            for each in history.replicas(release):
+                with suppress(StateError):  # on a full disk: then it says less
+                    run_of(folder, each).halt(datetime.now(UTC))
             return Became(ref.service, release.revision)
     except DeployctlError as error:
         return _failed(ref.service, error)

@@ -33,6 +33,7 @@ class EngineState(NamedTuple):
     cards: tuple[str, ...] = ()  # that its pods were given by claim, on Kubernetes
     restarts: Restarts = NONE  # by its watchdog, on a host
     lingers: bool = False  # of one that died: some of it runs still, or is about to again
+    halted: bool = False  # of an absent one: for a shutdown, as `detail` says
 
     @property
     def has_memory(self) -> bool:

@@ -14,16 +14,19 @@ from types import FrameType
 from deployctl.errors import LockedError
 from deployctl.targets import lockfile
 from deployctl.targets.identity import boot_id, identify
+from deployctl.targets.lockfile import Patience
 
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NONE = Patience()
 _HERE = threading.local()  # of a thread that is not the main one: how often it is shielded
 _Handler = Callable[[int, FrameType | None], object]
 
 
 @contextmanager
-def lock(folder: Path, service: str, command: str) -> Iterator[None]:
+def lock(folder: Path, service: str, command: str, *, waits: Patience = _NONE) -> Iterator[None]:
     """Holds `folder/lock` for the time of a change. The kernel frees it if we are killed, where a
-    lock that is the presence of a file would stay; and it says who holds it.
+    lock that is the presence of a file would stay; and it says who holds it. One that another has
+    is waited for as long as `waits` says.
 
     Raises:
         LockedError: another deployctl holds it; says which, and since when.
@@ -31,7 +34,7 @@ def lock(folder: Path, service: str, command: str) -> Iterator[None]:
     """
     path = folder / "lock"
     with lockfile.opened(path) as descriptor:
-        if not lockfile.take(descriptor, path):
+        if not lockfile.taken(descriptor, path, f"{service} is", waits):
             raise _locked(descriptor, path, service)
         _sign(descriptor, command)
         yield

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from deployctl.errors import LockedError
 from deployctl.events import Event, Tell, silent
@@ -51,6 +52,34 @@ def take(descriptor: int, path: Path) -> bool:
     return True
 
 
+class Patience(NamedTuple):
+    """How long a lock that somebody else has is waited for, and who is told."""
+
+    seconds: float = 0.0
+    tell: Tell = silent
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def taken(descriptor: int, path: Path, what: str, waits: Patience) -> bool:
+    """Whether the lock is ours now, having waited for it, and said so; `what` is being changed by
+    whoever has it.
+
+    Raises:
+        StateError: there can be no lock on it.
+    """
+    begun = waits.clock()
+    deadline, told = begun + waits.seconds, begun + _TOLD_S
+    while not take(descriptor, path):
+        if waits.clock() >= deadline:
+            return False
+        if waits.clock() >= told:
+            waits.tell(Event("note", f"waiting: {what} being changed by another deployctl"))
+            told = math.inf
+        waits.sleep(_POLL_S)
+    return True
+
+
 @contextmanager
 def held(
     path: Path,
@@ -67,18 +96,12 @@ def held(
         LockedError: somebody else has held it for `patience_s`.
         StateError: the lock file cannot be made.
     """
+    waits = Patience(patience_s, tell, clock, sleep)
     with opened(path) as descriptor:
-        begun = clock()
-        deadline, told = begun + patience_s, begun + _TOLD_S
-        while not take(descriptor, path):
-            if clock() >= told:
-                tell(Event("note", f"waiting: {what} being changed by another deployctl"))
-                told = math.inf
-            if clock() >= deadline:
-                raise LockedError(
-                    f"{what} being changed by another deployctl",
-                    where=str(path),
-                    hint="wait until it ends, and try again",
-                )
-            sleep(_POLL_S)
+        if not taken(descriptor, path, what, waits):
+            raise LockedError(
+                f"{what} being changed by another deployctl",
+                where=str(path),
+                hint="wait until it ends, and try again",
+            )
         yield

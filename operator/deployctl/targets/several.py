@@ -106,6 +106,9 @@ def together(states: Sequence[EngineState]) -> EngineState:
     if running and len(running) < len(states):
         said.insert(0, f"{len(running)} of {len(states)} replicas run")
     absent = all(state.condition == "absent" for state in states)
+    halted = next((state for state in states if absent and state.halted), None)
+    if halted is not None:
+        return halted
     return EngineState(
         "running" if running else "absent" if absent else "dead",
         "" if absent else "; ".join(said),

@@ -4,6 +4,7 @@ what others change of services while it starts one after the other.
 
 import re
 import sys
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -178,9 +179,47 @@ def test_one_that_another_brought_up_meanwhile_has_not_failed(fated):
     assert boot.start(tries=2, sleep=lambda _: fated.runs.add("a")) == [Became("b", 1)]
 
 
+class Time:
+    """Goes when somebody sleeps; wakes `after` seconds."""
+
+    def __init__(self, after=None, wake=lambda: None):
+        self.now, self._after, self._wake = 0.0, after, wake
+
+    def clock(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        if self._after is not None and self.now >= self._after:
+            self._after = None
+            self._wake()
+
+
 def test_one_that_another_changes_is_not_stopped_under_it(fated, tmp_path):
     fated.runs.add("a")
+    time, told = Time(), []
     with lock(Store(tmp_path).folder(ServiceRef("process", "a")), "a", "deployctl up"):
-        [became] = boot.stop()
+        [became] = boot.stop(told.append, clock=time.clock, sleep=time.sleep)
     assert (became.service, became.revision) == ("a", None)
     assert became.message.startswith("a is being changed by deployctl up (pid ")
+    assert 20 <= time.now < 21  # of the 100 s that systemd gives; its requests' are 60
+    assert [each.text for each in told] == ["waiting: a is being changed by another deployctl"]
+
+
+def test_one_that_another_has_changed_in_time_is_stopped_as_it_is_then(
+    fated, make_release, tmp_path, monkeypatch
+):
+    fated.runs.add("a")
+    ref, held, ended = ServiceRef("process", "a"), ExitStack(), []
+    held.enter_context(lock(Store(tmp_path).folder(ref), "a", "deployctl up"))
+
+    def ends():
+        store = Store(tmp_path)
+        store.save(ref, make_release(name="a", revision=1, status="superseded"))
+        store.save(ref, make_release(name="a", revision=2, status="deployed"))
+        held.close()
+
+    time = Time(after=12, wake=ends)
+    monkeypatch.setattr(boot.drain, "stop", lambda _, release, *__: ended.append(release.revision))
+    assert boot.stop(clock=time.clock, sleep=time.sleep) == [Became("a", 2)]
+    assert ended == [2]

@@ -17,10 +17,9 @@ from deployctl.targets.store import ServiceRef
 
 ASK_TIMEOUT_S = 10.0  # a saturated engine queues; one that is silent for longer is no service
 LINES_OF_THE_DEAD = 10
-GONE = "the engine is gone"
 _OTHERS = "another state folder's: nothing was done with it from here"
 
-Health = Literal["serving", "starting", "silent", "dead", "stopped", "unknown"]
+Health = Literal["serving", "starting", "silent", "dead", "halted", "stopped", "unknown"]
 
 
 class ReplicaStatus(NamedTuple):
@@ -94,8 +93,7 @@ def look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Ser
         problem = driver.gateway.problem(ref.service) if driver.gateway else ""
         health, detail = _health(driver, release, state._replace(detail=detail), problem)
     elif release.status == "deployed" or state.condition == "dead":
-        health = "dead"
-        detail = state.detail or GONE
+        health, detail = unserved(state)
     elif release.status == "failed":
         detail = release.message
     elif coming:
@@ -129,6 +127,11 @@ def look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Ser
         chat_url=chat.address(release.spec, endpoint.gateway) if endpoint else None,
         replicas=engines,
     )
+
+
+def unserved(state: EngineState) -> tuple[Health, str]:
+    """Of an engine that should serve and does not run, or has died; and why."""
+    return "halted" if state.halted else "dead", state.detail or "the engine is gone"
 
 
 def _speaker(driver: Driver, releases: list[Release]) -> tuple[Release, EngineState, list[str]]:
@@ -219,6 +222,8 @@ def _health(
 ) -> tuple[Health, str]:
     """Of an engine that should serve, or is being brought up, and why it does not. `problem` is
     known to keep requests from it."""
+    if state.halted and engine.status == "deployed":
+        return unserved(state)
     if state.condition != "running":
         return "dead" if state.condition == "dead" else "stopped", state.detail
     again = "; ".join(filter(None, [state.detail, state.restarts.detail]))

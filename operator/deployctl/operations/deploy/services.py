@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from deployctl.errors import DeployctlError, InputError, NotFoundError
-from deployctl.operations.deploy.seen import GONE, Health, ServiceStatus, look_at
+from deployctl.operations.deploy.seen import Health, ServiceStatus, look_at, unserved
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.service import HOSTS
 from deployctl.spec.settings import Settings
@@ -172,7 +172,7 @@ def _of_view(seen: Surveyed, target: TargetKind) -> ServiceStatus:
         waiting: Health = "starting" if seen.status == "pending" else "silent"
         health = waiting if state.waits_for else "serving"
     elif seen.status == "deployed" or state.condition == "dead":
-        health, detail = "dead", detail or GONE
+        health, detail = unserved(state)
     elif seen.status == "failed":
         detail = seen.message
     elif seen.coming:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from deployctl.endpoint import Endpoint
 from deployctl.errors import DeployctlError, NotFoundError
 from deployctl.metrics import Scrape, read
-from deployctl.operations.deploy.seen import Health
+from deployctl.operations.deploy.seen import Health, unserved
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.top.row import Change, Row, figures_of
 from deployctl.operations.top.trend import Trend, moment
@@ -186,7 +186,8 @@ def look_at(ref: ServiceRef) -> Callable[[], Look]:
                 endpoints=endpoints,
             )
         if release.status == "deployed" or state.condition == "dead":
-            return known._replace(health="dead", detail=state.detail or "the engine is gone")
+            health, detail = unserved(state)
+            return known._replace(health=health, detail=detail)
         if release.status == "failed":
             return known._replace(detail=release.message)
         return known

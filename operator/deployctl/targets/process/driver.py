@@ -30,7 +30,7 @@ from deployctl.targets.history import Release, numbered, replicas
 from deployctl.targets.process import logfile, preflight, procfs
 from deployctl.targets.process.caddy import Caddy
 from deployctl.targets.process.command import MARKER, Command, environment
-from deployctl.targets.process.runs import RunFolder
+from deployctl.targets.process.runs import RunFolder, run_of
 from deployctl.targets.process.starting import supervise
 
 GRACE_S = 15.0  # from SIGTERM to SIGKILL, for the engine
@@ -223,7 +223,7 @@ class ProcessDriver:
             if run.folder.is_dir() and self._members(release):
                 said = "its records are gone, but processes are left"
                 return EngineState("dead", said, lingers=True)
-            return EngineState("absent")
+            return run.absent()
         engine, restarts = run.engine(), run.restarts()
         started = engine[1] if engine else None
         ended = run.exit()
@@ -305,8 +305,7 @@ class ProcessDriver:
         return self._state / "process" / release.service
 
     def _run(self, release: Release) -> RunFolder:
-        number = "" if release.replica is None else f".{release.replica}"
-        return RunFolder(self._folder(release) / "runs" / f"{release.revision:06d}{number}")
+        return run_of(self._folder(release), release)
 
     def _port(self, release: Release) -> int:
         """Where its engine listens, or will."""

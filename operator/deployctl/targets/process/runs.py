@@ -24,11 +24,14 @@ from deployctl.render.process import (
     TOKEN_FILE,
 )
 from deployctl.targets import restarts
+from deployctl.targets.driver import EngineState
+from deployctl.targets.history import Release
 from deployctl.targets.process.command import Command, near_cards
 from deployctl.targets.process.procfs import Identity, alive, boot_id, running
 
 TRY_S = 60.0  # for the door to be tried: a loaded machine takes seconds to start Python
 JOB_FILE = "job.json"
+_HALTED = "halted"  # when the engine was stopped for a shutdown
 _MOST_BYTES = 64 * 1024  # of a file of the supervisor
 
 
@@ -135,12 +138,31 @@ class RunFolder:
         """Removes the identities, the door and the secrets of a run that is over; its log, and how
         it ended, stay."""
         try:
-            for name in ("supervisor.json", "engine.json"):
+            for name in ("supervisor.json", "engine.json", _HALTED):
                 (self.folder / name).unlink(missing_ok=True)
             for folder in (self.secrets, self.folder / DOOR_FOLDER):
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError as error:
             raise state_error("clear the run's folder", self.folder, error) from error
+
+    def halt(self, now: datetime) -> None:
+        """Notes that its engine was stopped for a shutdown, until it is started again.
+
+        Raises:
+            StateError: the disk is full or not writable.
+        """
+        write_private(self.folder / _HALTED, now.isoformat(timespec="seconds").encode())
+
+    def absent(self) -> EngineState:
+        """Of an engine that is not there: whether that is for a shutdown."""
+        try:
+            since = _moment((self.folder / _HALTED).read_text())
+        except (OSError, ValueError):
+            return EngineState("absent")
+        said = f"stopped for a shutdown at {since or 'an unknown time'}; deployctl boot --start"
+        return EngineState(
+            "absent", f"{said}, or its unit at the next boot, starts it", halted=True
+        )
 
     def supervisor(self) -> Identity | None:
         """The supervisor as recorded, whether it lives or not; None when there was none."""
@@ -222,6 +244,12 @@ class RunFolder:
         except (ValueError, RecursionError):
             return {}
         return document if isinstance(document, dict) else {}
+
+
+def run_of(folder: Path, release: Release) -> RunFolder:
+    """That of a release's engine, or of the replica that it names; `folder` is the service's."""
+    number = "" if release.replica is None else f".{release.replica}"
+    return RunFolder(folder / "runs" / f"{release.revision:06d}{number}")
 
 
 def _identity(document: dict[str, Any]) -> Identity | None:

@@ -24,7 +24,12 @@ class Driver:
 
     def state(self, release):
         one = [self.there.get((e.revision, e.replica), "absent") for e in replicas(release)]
-        return together([EngineState(each, "exit code 1" * (each == "dead")) for each in one])
+        return together([self._state(each) for each in one])
+
+    def _state(self, condition):
+        if condition == "halted":
+            return EngineState("absent", "for a shutdown", halted=True)
+        return EngineState(condition, "exit code 1" * (condition == "dead"))
 
     def endpoint(self, release):
         return Endpoint("http://127.0.0.1:1", str(release.revision), None)
@@ -80,3 +85,15 @@ def test_a_replica_that_died_amid_an_update_is_not_the_service(driver, make_rele
     assert look(make_release, plan={"replicas": 2}) == (1, "serving", died)
     driver.there = {(2, 0): "running", (1, 1): "running"}
     assert look(make_release, plan={"replicas": 2}) == (2, "serving", "")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_was_stopped_for_a_shutdown_has_not_died(driver, make_release, number):
+    """`status` said `dead: the engine is gone`."""
+    release = make_release(1, "deployed", plan={"replicas": number})
+    driver.there = {(1, each.replica): "halted" for each in replicas(release)}
+    found = seen.look_at(Settings(), REF, [release])
+    assert (found.health, found.detail) == ("halted", "for a shutdown")
+    assert [each.health for each in found.replicas] == ["halted"] * (number - number % 2)
+    removed = seen.look_at(Settings(), REF, [release.model_copy(update={"status": "removed"})])
+    assert removed.health == "stopped"

@@ -1,6 +1,7 @@
 """How a service is followed: looked at, read, and what becomes of what does not answer."""
 
 import threading
+from datetime import UTC, datetime
 
 import pytest
 
@@ -10,6 +11,7 @@ from deployctl.operations.top import watch
 from deployctl.operations.top.row import Change, Row
 from deployctl.operations.top.watch import Board, Look, Watcher, look_at
 from deployctl.targets import open_store
+from deployctl.targets.process.runs import run_of
 from deployctl.targets.store import ServiceRef
 from top_parts import PAGE, reading, times
 
@@ -180,6 +182,22 @@ def test_what_changed_last_is_the_newest_revision_though_it_failed(recorded, mak
     look = look_at(ref)()
     assert (look.health, look.revision) == ("dead", 1)
     assert look.change == Change(2, "failed", "2026-11-24T07:00:00+00:00", "up", "no memory")
+
+
+def test_what_was_stopped_for_a_shutdown_has_not_died(recorded, make_release, settings):
+    release = make_release(1, "deployed")
+    ref = recorded(release)
+    run = run_of(settings.state_dir / "process" / "tiny", release)
+    run.folder.mkdir(parents=True)
+    run.halt(datetime(2026, 11, 24, 7, tzinfo=UTC))
+    look = look_at(ref)
+    assert look().health == "halted"
+    assert look().detail == (
+        "stopped for a shutdown at 2026-11-24T07:00:00+00:00; deployctl boot --start, or its unit "
+        "at the next boot, starts it"
+    )
+    run.forget()  # it was taken down, or is started
+    assert look().health == "dead"
 
 
 def test_a_service_that_was_taken_down_is_no_row_unless_it_is_named(recorded, make_release):
