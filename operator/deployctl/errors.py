@@ -23,7 +23,8 @@ Every error says what is wrong (`message`), where (`where`: a path such as
 `services/0/gpu`, a file, a URL) and how to fix it (`hint`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class DeployctlError(Exception):
     exit_code = 1
     result: object = None  # what there is to report all the same, where an operation says so
     files: Sequence[Path] = ()  # the spec files that were given, where there are any
+    service: str | None = None  # whose settings `where` names, where it is known
 
     def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)
@@ -143,6 +145,16 @@ class InterruptedByUserError(DeployctlError):
     """Ctrl-C. Whatever was begun has been undone or finished."""
 
     exit_code = 130
+
+
+@contextmanager
+def of_service(name: str) -> Iterator[None]:
+    """Has an error that is raised inside say which service it is of."""
+    try:
+        yield
+    except DeployctlError as error:
+        error.service = error.service or name
+        raise
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:

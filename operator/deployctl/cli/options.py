@@ -42,8 +42,9 @@ from deployctl.cli.console import OutputOption as OutputOption
 from deployctl.cli.fleet import with_fleet
 from deployctl.errors import DeployctlError, InputError, SpecError
 from deployctl.spec import ServiceSpec, TargetKind, load_specs
-from deployctl.spec.load import ENV_PREFIX, complaint, from_environment, said_where
+from deployctl.spec.load import ENV_PREFIX, complaint, from_environment
 from deployctl.spec.option import extras, flag_of
+from deployctl.spec.place import Said, mark
 
 FilesOption = Annotated[
     list[Path], typer.Option("--file", "-f", help="Spec file; each YAML document is one service.")
@@ -174,13 +175,12 @@ def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callab
     Its parameter `specs: list[ServiceSpec]` is filled from flags, environment and files; it is
     empty if nothing is given and that is `optional`; those of a fleet have their cards, unless the
     verb has `fleet`, the host's cards. `given: frozenset[str]`, if it has one, names the settings
-    that flags or the environment give. A parameter of its own with a field's
-    name takes the place of that field's option.
+    that flags or the environment give. A parameter of its own with a field's name is that option.
     """
     wanted = inspect.signature(verb).parameters
     own = [p for p in wanted.values() if p.name not in ("specs", "given", "fleet")]
-    taken = {p.name for p in own}
-    options = {name: spec_option(name) for name in ServiceSpec.model_fields if name not in taken}
+    names = [name for name in ServiceSpec.model_fields if name not in {p.name for p in own}]
+    options = {name: spec_option(name) for name in names}
 
     @wraps(verb)
     def wrapper(**values: Any) -> None:
@@ -195,11 +195,12 @@ def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callab
         if "given" in wanted:
             named = {*given, *given.get("engine_args", {})}
             values["given"] = frozenset(named | from_environment())
+        specs: list[ServiceSpec] = []
         try:
-            specs = [] if optional and nothing else load_specs(paths, given)
+            specs += [] if optional and nothing else load_specs(paths, given)
             verb(**with_fleet(specs, paths, kept="fleet" in wanted), **values)
         except DeployctlError as error:
-            error.files, error.where = error.files or paths, said_where(error.where, given)
+            mark(error, Said(given, paths, [spec.service for spec in specs]))
             raise
 
     files = inspect.Parameter(

@@ -20,7 +20,7 @@ from deployctl.spec import TARGETS, ServiceSpec
 
 if TYPE_CHECKING:
     from deployctl.operations.bundle import ChartOptions
-    from deployctl.operations.prepare import Prepared
+    from deployctl.operations.prepare import Prepared, Tuned
 
 DOCUMENT_VERSION = 1
 MAIN_FILE: dict[BundleKind, str] = {
@@ -111,11 +111,11 @@ def command(
     Or: deployctl render --target monitoring -f fleet.yaml --receivers receivers.yaml -o monitoring
     """
     from deployctl.operations import bundle as bundles
-    from deployctl.operations.prepare import prepare, read_recommendation
+    from deployctl.operations.prepare import read_recommendation
 
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
     if target == "monitoring":
-        ready = [prepare(spec, recommended, tell) for spec in specs]
+        ready = _ready(specs, recommended, target)
         _monitoring(ready, receivers, (scrape_host, monitor_port), _Written(out, force, output))
         return
     _refuse_watching(receivers, {"--scrape-host": scrape_host, "--monitor-port": monitor_port})
@@ -129,8 +129,8 @@ def command(
     kinds = bundles.KINDS if everything else [target or str(spec.target) for spec in specs]
     options = bundles.chart_options(kinds, namespace, values or [])
     rendered: list[tuple[Bundle, dict[str, str]]] = []
-    for spec in specs:
-        rendered += _rendered(prepare(spec, recommended, tell), target, options)
+    for prepared in _ready(specs, recommended, target):
+        rendered += _rendered(prepared, target, options)
     folders = [_folder(out, bundle, len(specs) > 1, everything) for bundle, _ in rendered]
     for (bundle, readme), folder in zip(rendered, folders, strict=True):
         if folder is not None:
@@ -140,6 +140,18 @@ def command(
         answer_json(_document([bundle for bundle, _ in rendered], folders))
     elif out is None:
         _show(_main_text(rendered[0][0]))
+
+
+def _ready(
+    specs: list[ServiceSpec], recommended: "Tuned | None", kind: str | None
+) -> "list[Prepared]":
+    """The services' plans; those for hosts, of which none is in another's way."""
+    from deployctl.operations.prepare import prepare, refuse_clashes
+
+    ready = [prepare(spec, recommended, tell) for spec in specs]
+    if kind not in ("helm", "manifests"):
+        refuse_clashes(ready)
+    return ready
 
 
 def _rendered(

@@ -104,6 +104,7 @@ def command(
     deployctl rollback NAME, deployctl down NAME.
     """
     from deployctl.operations.bundle import chart_options
+    from deployctl.operations.deploy.fleet import check_all
     from deployctl.operations.prepare import read_recommendation
 
     planned = _planned(specs, fleet, {"--tuned": tuned, "--take-over": take_over})
@@ -115,8 +116,7 @@ def command(
         replace(wanted, tuned=recommended, chart=chart, take_over=take_over)
         for wanted in _deployments(specs, verification, verify, monitoring)
     ]
-    for deployment in deployments:
-        deployment.check()
+    check_all(deployments, planned)
     _bring_up(deployments, planned, output, partial(_watched, monitoring, told, specs[0].offline))
 
 

@@ -4,13 +4,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from deployctl.errors import PlanRefusedError, SpecError
+from deployctl.errors import PlanRefusedError, SpecError, of_service
 from deployctl.hardware import load_profile
-from deployctl.operations.prepare import checkpoint, resolve_profile, target_of
+from deployctl.operations.prepare import checkpoint, refuse_unrendered, resolve_profile, target_of
 from deployctl.planning.fleet.fixes import advised
 from deployctl.planning.fleet.make import AUTO, HostCard, KnownNeeds, Member, PlannedFleet, place
 from deployctl.planning.fleet.result import FleetPlan
-from deployctl.render import gateway
+from deployctl.render.clashes import Hosted, clashes
 from deployctl.spec import ServiceSpec, TargetKind, load_specs
 from deployctl.spec.fleet import (
     CARDS_VARIABLE,
@@ -73,8 +73,13 @@ def plan_fleet(specs: Sequence[ServiceSpec], fleet: Sequence[CardsOfHost]) -> Pl
     members = [Member(spec, checkpoint(spec)[1]) for spec in settled]
     needs = KnownNeeds()
     planned = advised(place(members, cards, needs), members, cards, needs)
-    for spec, plan in zip(planned.specs, planned.plan.services, strict=True):
-        gateway.check(plan, spec, target_of(spec, plan.accelerator))
+    pairs = zip(planned.specs, planned.plan.services, strict=True)
+    hosted = [Hosted(plan, spec, target_of(spec, plan.accelerator)) for spec, plan in pairs]
+    for plan, spec, runs_on in hosted:
+        with of_service(spec.service):
+            refuse_unrendered(plan, spec, runs_on)
+    for error in clashes(hosted):
+        raise error
     # As the file names a card, and no profile's name: that of a file of one's own says nothing to
     # whoever plans the service next, nor what `auto` found of this host's cards.
     named = {card.profile.name: gpu for gpu, card in found}

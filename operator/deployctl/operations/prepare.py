@@ -4,13 +4,13 @@ What plans, renders or runs calls `prepare`. A recommendation (`--tuned`) is lai
 """
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deployctl import hub, model
-from deployctl.errors import InputError, PlanRefusedError, SpecError
+from deployctl.errors import InputError, PlanRefusedError, SpecError, of_service
 from deployctl.events import Event, Tell, silent
 from deployctl.given import one_word, read_word
 from deployctl.hardware import GpuProfile, all_profiles, load_profile, own_profiles
@@ -18,6 +18,8 @@ from deployctl.model import ModelFacts
 from deployctl.planning.make import make_plan
 from deployctl.planning.plan import Accelerator, ServingPlan
 from deployctl.render import gateway
+from deployctl.render.bundle import refuse_named_cards
+from deployctl.render.clashes import Hosted, clashes
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.service import ANY_CARD, HOSTS, MOST_KINDS
 
@@ -100,10 +102,14 @@ def prepare(
         InputError: the spec, the checkpoint's documents or the profile are wrong, or what is wanted
             of the gateway cannot be; or the recommendation was measured on something else, or does
             not go with the spec.
+        PlanRefusedError: of what fits, the target has no such thing.
         TargetError: the Hub, or the machine asked for its GPU, did not answer.
     """
-    if tuned is None:
-        return _prepare(spec, among)
+    with of_service(spec.service):
+        return _prepare(spec, among) if tuned is None else _overlaid(spec, tuned, tell, among)
+
+
+def _overlaid(spec: ServiceSpec, tuned: Tuned, tell: Tell, among: Sequence[GpuProfile]) -> Prepared:
     from deployctl.tuning import overlay
 
     recommended = tuned.recommendation
@@ -143,8 +149,30 @@ def _prepare(spec: ServiceSpec, among: Sequence[GpuProfile]) -> Prepared:
         plan, profile = plan_cards(settled, facts, claimed, others=spec.gpu == ANY_CARD)
     prepared = Prepared(settled, facts, profile, plan)
     if plan.verdict == "fits":
-        gateway.check(plan, settled, prepared.target)
+        refuse_unrendered(plan, settled, prepared.target)
     return prepared
+
+
+def refuse_unrendered(plan: ServingPlan, spec: ServiceSpec, target: TargetKind) -> None:
+    """Refuses what rendering would, for whoever only plans.
+
+    Raises:
+        InputError: what is wanted of the gateway cannot be.
+        PlanRefusedError: the target has none; or named cards are not as many as the plan uses.
+    """
+    refuse_named_cards(plan, target)
+    gateway.check(plan, spec, target)
+
+
+def refuse_clashes(services: Iterable[Prepared]) -> None:
+    """Refuses services that cannot be on one host beside each other.
+
+    Raises:
+        InputError: an engine or the gateway has the port that another is to have, or serves it
+            otherwise.
+    """
+    for error in clashes(Hosted(each.plan, each.spec, each.target) for each in services):
+        raise error
 
 
 def checkpoint(spec: ServiceSpec) -> tuple[str, ModelFacts]:

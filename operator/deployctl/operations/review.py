@@ -19,6 +19,7 @@ from deployctl.operations.deploy.differences import ServiceDiff, diff
 from deployctl.operations.fleet import load_placed
 from deployctl.operations.prepare import Prepared, prepare
 from deployctl.render.bundle import BundleKind
+from deployctl.render.clashes import Hosted, clashes
 from deployctl.reports.annotation import relative
 from deployctl.reports.review import (
     Level,
@@ -57,6 +58,7 @@ class _Reviewer:
         self.files, self.against, self.root, self.tell = files, against, root, tell
         self.findings: list[ReviewFinding] = []
         self.errors: list[DeployctlError] = []
+        self.hosted: list[Hosted] = []
         self.others: Sequence[ServiceSpec] = ()  # of the file that they are held against
 
     def finding(
@@ -132,6 +134,7 @@ class _Reviewer:
             self.failed(error, index, name)
             return None
         plan = prepared.plan
+        self.hosted.append(Hosted(plan, prepared.spec, prepared.target))
         for level, reason in reasons(plan):
             key = _SUBJECT.get(plan.verdict, "gpu") if level == "error" else "model"
             place = locate(key, self.files, index) or SpecPlace(self.files[0])
@@ -147,6 +150,13 @@ class _Reviewer:
             return ReviewedService(**known)
         notes = [*self._checked(prepared, place), *self._differs(spec, index, known)]
         return ReviewedService(**known, note=" ".join(notes))
+
+    def beside(self, specs: Sequence[ServiceSpec]) -> None:
+        """Looks for services that cannot be on one host beside each other."""
+        indices = {spec.service: index for index, spec in enumerate(specs)}
+        for error in clashes(self.hosted):
+            name = error.service or ""
+            self.failed(error, indices.get(name), name)
 
     def _checked(self, prepared: Prepared, place: SpecPlace) -> Iterator[str]:
         """Looks for what is wrong with what is rendered; yields why it could not."""
@@ -206,6 +216,7 @@ def review(
     specs = reviewer.specs()
     reviewer.held_against(specs)
     services = [reviewer.service(i, spec) for i, spec in enumerate(specs)]
+    reviewer.beside(specs)
     done = Review(
         files=tuple(relative(file, root) for file in files),
         services=tuple(service for service in services if service is not None),

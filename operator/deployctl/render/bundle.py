@@ -8,11 +8,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from deployctl.errors import InputError
+from deployctl.errors import InputError, PlanRefusedError
 from deployctl.hardware import mig_slice
 from deployctl.planning.plan import ServingPlan
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.fleet import CARDS_VARIABLE as CARDS_VARIABLE
+from deployctl.spec.fleet import named_in
 
 BundleKind = Literal[TargetKind, "helm", "manifests"]  # of these, a driver runs a TargetKind
 VALUES_FILE, CHART_FOLDER = "values.yaml", "chart"  # of a bundle of target helm
@@ -63,6 +64,24 @@ def refuse_unnamed_slice(plan: ServingPlan) -> None:
             f"the plan is for a MIG slice ({plan.gpu}), and which one of the host is not said",
             where=f"env/{CARDS_VARIABLE}",
             hint=f"nvidia-smi -L lists them: --env {CARDS_VARIABLE}=MIG-…",
+        )
+
+
+def refuse_named_cards(plan: ServingPlan, target: TargetKind) -> None:
+    """Refuses named cards that are not as many as a host's engines take; for processes, fewer.
+
+    Raises:
+        PlanRefusedError: says how many.
+    """
+    named, count = len(named_in(plan.engine.env)), plan.world_size * plan.replicas
+    if plan.accelerator == "cpu" or target == "kubernetes" or named in (0, count):
+        return
+    if named < count or target == "docker":  # a container is given all that are named
+        of = f"{plan.replicas} replicas take" if plan.replicas > 1 else "the plan uses"
+        raise PlanRefusedError(
+            f"{CARDS_VARIABLE} names {named} cards, and {of} {count}",
+            where=f"env/{CARDS_VARIABLE}",
+            hint=f"name {count}, or leave it out",
         )
 
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from deployctl.engines.vllm import BUILT_HERE, flags
-from deployctl.errors import PlanRefusedError
 from deployctl.planning.fleet.order import cards_of
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import door, gateway, watchdog
@@ -24,6 +23,7 @@ from deployctl.render.bundle import (
     engine_arguments,
     engine_environment,
     listens_on,
+    refuse_named_cards,
     refuse_unnamed_slice,
 )
 from deployctl.render.podsize import memory_gib
@@ -208,17 +208,9 @@ def _cards(plan: ServingPlan, replica: int | None) -> dict[str, Any]:
     a host has to name its own.
     """
     refuse_unnamed_slice(plan)
-    size, count = plan.world_size, plan.world_size * plan.replicas
-    named = named_in(plan.engine.env)
-    if named and len(named) != count:
-        raise PlanRefusedError(
-            f"{CARDS_VARIABLE} names {len(named)} cards, and the plan uses {count}",
-            where=f"env/{CARDS_VARIABLE}",
-            hint=f"name {count}, or leave it out",
-        )
-    if replica is not None:
-        named = list(cards_of(plan, replica))
-    which: dict[str, Any] = {"device_ids": named} if named else {"count": size}
+    refuse_named_cards(plan, "docker")
+    named = named_in(plan.engine.env) if replica is None else list(cards_of(plan, replica))
+    which: dict[str, Any] = {"device_ids": named} if named else {"count": plan.world_size}
     return {"driver": "nvidia", **which, "capabilities": ["gpu"]}
 
 

@@ -16,6 +16,7 @@ from deployctl.render.bundle import (
     engine_arguments,
     engine_environment,
     listens_on,
+    refuse_named_cards,
     refuse_unnamed_slice,
 )
 from deployctl.spec import ServiceSpec
@@ -44,6 +45,7 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
         InputError: a MIG slice, and which one is not said; as `gateway.entry`.
     """
     refuse_unnamed_slice(plan)
+    refuse_named_cards(plan, "process")
     if mig_slice(plan.gpu) and not at_least(plan.engine.version, TAKES_SLICES):
         raise PlanRefusedError(
             f"vLLM {plan.engine.version} ends when {CARDS_VARIABLE} names a MIG slice",
@@ -91,15 +93,6 @@ def _replicas(plan: ServingPlan, spec: ServiceSpec) -> list[dict[str, Any]]:
     """What each has for itself: a port, and its group of the cards, by their places among those of
     the host, or among those that CARDS_VARIABLE names."""
     size = plan.world_size if plan.accelerator != "cpu" else 0
-    named = plan.engine.env.get(CARDS_VARIABLE)
-    count = len(named.split(",")) if named else plan.replicas * size
-    if count < plan.replicas * size:
-        raise PlanRefusedError(
-            f"{CARDS_VARIABLE} names {count} cards, and {plan.replicas} replicas take "
-            f"{plan.replicas * size}",
-            where=f"env/{CARDS_VARIABLE}",
-            hint="name as many, or use fewer --replicas",
-        )
     return [
         {"port": spec.port + number, "cards": list(range(number * size, (number + 1) * size))}
         for number in range(plan.replicas)

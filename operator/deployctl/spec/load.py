@@ -4,7 +4,7 @@ Files are YAML as users write it: several documents, no duplicate keys, errors w
 """
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +58,6 @@ def from_environment() -> set[str]:
     """
     fields = _from_environment()
     return fields.keys() | set(fields.get("engine_args") or ())
-
-
-def said_where(where: str | None, flags: Collection[str]) -> str | None:
-    """Where a setting was said that an error names by its field: in a variable, where there is one
-    and none of the `flags` wins over it."""
-    if where not in ServiceSpec.model_fields or where in flags:
-        return where
-    variable = ENV_PREFIX + where.upper()
-    return variable if variable in {name.upper() for name in os.environ} else where
 
 
 def _from_environment() -> dict[str, Any]:
@@ -132,10 +123,8 @@ def _build(
         flag = "--" + path.replace("_", "-")
         if field in ServiceSpec.model_fields:  # its flag may have another name
             flag = "/".join([flag_of(ServiceSpec, field), *map(str, first["loc"][1:])])
-        place: str | None = f"{where}/{path}" if where else flag
-        if not path:  # of several settings together: the message names them
-            place = where or None
-        elif field in flags:
+        place = f"{where}/{path}" if where else flag
+        if field in flags:
             place = flag
         elif field in environment:
             place = ENV_PREFIX + field.upper()

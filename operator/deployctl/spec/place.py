@@ -1,21 +1,70 @@
-"""Where in a spec file something is: its line and column, by the path that an error carries.
+"""Where in a spec something was said: the path that an error names, and its line and column.
 
-For what marks lines: annotations of a pipeline, SARIF. The file is read again: it is asked once
-something is wrong, and then it is small.
+Lines are for what marks them: annotations of a pipeline, SARIF. The file is read again: it is asked
+once something is wrong, and then it is small.
 """
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from deployctl.boundedyaml import Parsed, parse
-from deployctl.errors import InputError
+from deployctl.errors import DeployctlError, InputError
 from deployctl.given import read_text
-from deployctl.spec.load import FLEET, MAX_BYTES, MAX_VALUES
+from deployctl.spec.load import ENV_PREFIX, FLEET, MAX_BYTES, MAX_VALUES
+from deployctl.spec.option import flag_of
+from deployctl.spec.service import ServiceSpec
 
 _SERVICE = re.compile(r"(?:(?P<file>.+): )?services/(?P<index>\d{1,4})(?P<path>/.*)?", re.DOTALL)
 _LINE = re.compile(r"(?P<file>.+?):(?P<line>\d{1,7})(?::(?P<column>\d{1,7}))?", re.DOTALL)
+
+
+class Said(NamedTuple):
+    """What specs were made of."""
+
+    flags: Collection[str] = ()  # the fields that have one
+    files: Sequence[Path] = ()
+    services: Sequence[str] = ()  # by name, in the order of the files
+
+
+def mark(error: DeployctlError, said: Said) -> None:
+    """Has an error name the files that were given, and where in them it is."""
+    error.files, error.where = error.files or said.files, said_where(error, said)
+
+
+def said_where(error: DeployctlError, said: Said) -> str | None:
+    """Where the setting was said that an error names by its field, in the words of an error of
+    `load_specs`: a flag, a variable, or a path into the file (`fleet.yaml: services/1/hold`)."""
+    where = error.where or ""
+    at = _SERVICE.fullmatch(where)
+    if at and not at["file"]:
+        return _path(said.files, int(at["index"]), at["path"] or "") or where
+    field, slash, rest = where.partition("/")
+    if error.service:
+        flags = {flag_of(ServiceSpec, name): name for name in ServiceSpec.model_fields}
+        field = flags.get(field, field)
+    if field not in ServiceSpec.model_fields:
+        return error.where
+    variable = ENV_PREFIX + field.upper()
+    if field not in said.flags and variable in {name.upper() for name in os.environ}:
+        return variable
+    if field in said.flags or not said.files:
+        return flag_of(ServiceSpec, field) + slash + rest
+    known = [n for n, name in enumerate(said.services) if error.service in (None, name)]
+    path = f"/{field}{slash}{rest}"
+    return (_path(said.files, known[0], path) if len(known) == 1 else None) or where
+
+
+def _path(files: Sequence[Path], index: int, path: str) -> str | None:
+    """That of a setting of a service, which are counted through all files; None: of none there."""
+    for file in files:
+        here = len(_documents(file))
+        if index < here:
+            return f"{file}: services/{index}{path}"
+        index -= here
+    return None
 
 
 class SpecPlace(NamedTuple):

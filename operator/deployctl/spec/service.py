@@ -300,11 +300,12 @@ class ServiceSpec(BaseModel):
         """Records of before there was a bound are read as if they kept to it."""
         return min(value, MOST_WAIT_S) if _recorded(info) and isinstance(value, int) else value
 
-    @model_validator(mode="after")
-    def _of_the_gateway(self) -> "ServiceSpec":
-        if self.tls and not self.domain:
+    @field_validator("tls")
+    @classmethod
+    def _of_a_domain(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and info.data.get("domain", "wrong") is None:
             raise ValueError("tls is of a domain: give the name with --domain, or leave it out")
-        return self
+        return value
 
     @property
     def wants_gateway(self) -> bool:

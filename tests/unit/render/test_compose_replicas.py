@@ -46,5 +46,5 @@ def test_replicas_share_the_cards_that_are_named_and_fewer_are_refused(planned):
         ]
 
     assert [each["devices"][0]["device_ids"] for each in cards("5,3")] == [["5"], ["3"]]
-    with pytest.raises(PlanRefusedError, match="names 1 cards, and the plan uses 2"):
+    with pytest.raises(PlanRefusedError, match="names 1 cards, and 2 replicas take 2"):
         cards("5")

@@ -8,7 +8,6 @@ import pytest
 
 from deployctl.errors import SpecError
 from deployctl.spec import load_specs, service_name
-from deployctl.spec.load import said_where
 
 
 @pytest.fixture(autouse=True)
@@ -186,14 +185,17 @@ def test_a_wrong_flag_is_named_as_a_flag(tmp_path):
     assert caught.value.where == "--max-model-len"
 
 
-def test_of_settings_that_do_not_go_together_no_place_is_made_up(tmp_path):
+def test_of_settings_that_do_not_go_together_the_one_too_many_is_named(tmp_path):
     with pytest.raises(SpecError, match="name with --domain") as caught:
         load_specs([], {"model": "x", "tls": "internal"})
-    assert caught.value.where is None
+    assert caught.value.where == "--tls"
     file = write(tmp_path, "model: x\ntls: internal\n")
     with pytest.raises(SpecError, match="name with --domain") as caught:
         load_specs([file], {})
-    assert caught.value.where == f"{file}: services/0"
+    assert caught.value.where == f"{file}: services/0/tls"
+    with pytest.raises(SpecError) as caught:  # of a domain that is none that alone is told
+        load_specs([], {"model": "x", "tls": "internal", "domain": "X"})
+    assert caught.value.where == "--domain"
 
 
 def test_a_wrong_variable_is_named_as_a_variable(monkeypatch):
@@ -201,22 +203,6 @@ def test_a_wrong_variable_is_named_as_a_variable(monkeypatch):
     with pytest.raises(SpecError) as caught:
         load_specs([], {"model": "a"})
     assert caught.value.where == "DEPLOYCTL_GPUS"
-
-
-@pytest.mark.parametrize(
-    ("flags", "where", "said"),
-    [
-        ({}, "hold", "DEPLOYCTL_HOLD"),
-        ({"hold"}, "hold", "hold"),  # the flag wins
-        ({}, "port", "port"),
-        ({}, "spec.yaml:3", "spec.yaml:3"),
-        ({}, None, None),
-    ],
-)
-def test_what_a_later_error_names_is_where_it_was_said(monkeypatch, flags, where, said):
-    """Of a hold without a gateway whoever renders says `hold`, and nobody finds that."""
-    monkeypatch.setenv("deployctl_hold", "30")  # pydantic-settings takes it so, too
-    assert said_where(where, flags) == said
 
 
 def test_broken_json_in_a_variable(monkeypatch):

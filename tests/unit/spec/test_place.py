@@ -6,7 +6,7 @@ import pytest
 
 from deployctl.errors import SpecError
 from deployctl.spec import load_specs
-from deployctl.spec.place import SpecPlace, locate
+from deployctl.spec.place import Said, SpecPlace, locate, said_where
 
 FLEET = """\
 # two services
@@ -78,3 +78,40 @@ def test_what_load_specs_refuses_has_its_line(file, text, line, column):
     with pytest.raises(SpecError) as refused:
         load_specs([file], {})
     assert locate(refused.value.where, [file]) == SpecPlace(file, line, column)
+
+
+@pytest.mark.parametrize(
+    ("where", "service", "flags", "said"),
+    [
+        ("hold", "other", {}, "service.yaml: services/1/hold"),
+        ("hold", "other", {"hold"}, "--hold"),
+        ("env/A", "one", {"env"}, "--env/A"),
+        ("--gpu", "one", {}, "service.yaml: services/0/gpu"),  # planning names it as a flag
+        ("--target", None, {}, "--target"),  # which may be a verb's own
+        ("hold", None, {}, "hold"),  # of which service nobody knows
+        ("services/1/gpu", None, {}, "service.yaml: services/1/gpu"),
+        ("services/7/gpu", None, {}, "services/7/gpu"),
+        ("service.yaml:3", None, {}, "service.yaml:3"),
+        (None, "one", {}, None),
+    ],
+)
+def test_what_a_later_error_names_is_where_it_was_said(file, where, service, flags, said):
+    error = SpecError("wrong", where=where)
+    error.service = service
+    assert said_where(error, Said(flags, [file], ["one", "other"])) == said
+
+
+def test_a_variable_is_named_where_no_flag_wins_over_it(file, monkeypatch):
+    monkeypatch.setenv("deployctl_hold", "30")  # pydantic-settings takes it so, too
+    error = SpecError("wrong", where="hold")
+    assert said_where(error, Said((), [file], ["one", "other"])) == "DEPLOYCTL_HOLD"
+    assert said_where(error, Said({"hold"})) == "--hold"
+    assert said_where(SpecError("wrong", where="port"), Said()) == "--port"
+
+
+def test_services_are_counted_through_all_files(file):
+    Path("more.yaml").write_text("model: org/three\n")
+    error = SpecError("wrong", where="hold")
+    error.service = "three"
+    said = Said((), [file, Path("more.yaml")], ["one", "other", "three"])
+    assert said_where(error, said) == "more.yaml: services/0/hold"

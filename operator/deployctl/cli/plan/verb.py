@@ -57,7 +57,7 @@ def command(
 
     deployctl plan -f fleet.yaml
     """
-    from deployctl.operations.prepare import prepare, read_recommendation
+    from deployctl.operations.prepare import prepare, read_recommendation, refuse_clashes
 
     if fleet:
         refuse_alone({"--tuned": tuned, "--compare": compare})
@@ -75,15 +75,17 @@ def command(
             )
         _compare(specs[0], compare, output)
         return
-    plans: list[ServingPlan] = []
+    ready: list[Prepared] = []
     for spec in specs:
         of_cluster, among = _on_cluster(spec) if spec.target == "kubernetes" else (spec, ())
         prepared = prepare(of_cluster, recommended, tell, among=among)
         if output is Output.text:
-            _show(prepared, apart=bool(plans), explain=explain)
+            _show(prepared, apart=bool(ready), explain=explain)
             if prepared.plan.accelerator == "cuda":
                 _tell_cards(prepared.spec)
-        plans.append(prepared.plan)
+        ready.append(prepared)
+    refuse_clashes(ready)
+    plans = [prepared.plan for prepared in ready]
     if output is Output.json:
         answer_json(plans[0] if len(plans) == 1 else [p.model_dump(mode="json") for p in plans])
     _refuse(plans)

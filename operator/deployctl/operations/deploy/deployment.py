@@ -13,6 +13,7 @@ from deployctl.errors import (
     InterruptedByUserError,
     SloMissedError,
     TargetError,
+    of_service,
 )
 from deployctl.events import Event, Tell, silent
 from deployctl.operations import kinds, upload
@@ -76,7 +77,7 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
         InterruptedByUserError: Ctrl-C; what ran before is starting again.
         TargetError: port taken, records unwritable, another deployctl at work, and so on.
     """
-    with _in_step(tell):
+    with of_service(deployment.spec.service), _in_step(tell):
         return _up(deployment, tell, tools)
 
 

@@ -18,7 +18,7 @@ from deployctl.operations.bundle import chart_options, render
 from deployctl.operations.deploy import incluster
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.fleet import load_placed
-from deployctl.operations.prepare import Prepared, prepare, refuse_unfit
+from deployctl.operations.prepare import Prepared, prepare, refuse_clashes, refuse_unfit
 from deployctl.operations.rendered import MARKER, known
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import gatewayproject, yamltext
@@ -93,7 +93,9 @@ def diff(
         NotFoundError: there is nothing to hold it against.
         Otherwise as `prepare`.
     """
-    for prepared in map(_prepared, specs):
+    ready = [*map(_prepared, specs)]
+    refuse_clashes(ready)
+    for prepared in ready:
         refuse_unfit(prepared.plan)
         if folder is not None:
             yield _diff(prepared, _in_folder(prepared, folder, len(specs)), values)

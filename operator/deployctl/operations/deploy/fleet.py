@@ -13,6 +13,8 @@ from deployctl.errors import DeployctlError, InterruptedByUserError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.operations.deploy.deployed import Deployed, NotKept
 from deployctl.operations.deploy.deployment import Deployment, up
+from deployctl.operations.prepare import prepare, refuse_clashes
+from deployctl.planning.fleet.make import PlannedFleet
 from deployctl.targets.guards import Halt, calling
 from deployctl.targets.rollout import REAL
 
@@ -75,6 +77,23 @@ class Fleet:
             codes = {each.error.exit_code for each in self.failed}
             error.exit_code = codes.pop() if len(codes) == 1 else error.exit_code
             raise error
+
+
+def check_all(deployments: Sequence[Deployment], planned: PlannedFleet | None) -> None:
+    """Refuses, before anything is done, a verification that makes no sense, and services that
+    cannot be on one host beside each other, which those of a fleet were `planned` for.
+
+    Raises:
+        As `Deployment.check`, and where some are to be behind the gateway as `refuse_clashes`.
+    """
+    for deployment in deployments:
+        deployment.check()
+    specs = [
+        d.spec for d in deployments if d.spec.target != "kubernetes" and not d.spec.claims_cards
+    ]
+    behind = any(spec.wants_gateway or (spec.replicas or spec.gpus) > 1 for spec in specs)
+    if planned is None and behind and len(specs) > 1:
+        refuse_clashes([*map(prepare, specs)])
 
 
 def together(deployments: Sequence[Deployment]) -> bool:
