@@ -20,6 +20,8 @@ ENV_PREFIX = "DEPLOYCTL_"
 MAX_BYTES = 1024 * 1024  # a spec file of more is a mistake
 MAX_VALUES = 50_000  # of one document, with every alias counted as what it stands for
 FLEET = "fleet"  # the key of the one document that is no service: the host's cards
+# What people look for in a file, and is of one call of a verb.
+_OF_THE_COMMAND = ("beside", "host", "slo", "tuned", "verify")
 _SHOWN = 100  # characters of a wrong value in a message
 # What pydantic calls by the names of Python's types, and of our own.
 _WORDS = {
@@ -166,12 +168,19 @@ def _hint(problem: Any, field: str) -> str:
     if problem["type"] == "missing" and field == "model":
         return "give --model FOLDER_OR_HUB_ID, or a file with -f"
     if problem["type"] == "extra_forbidden":
+        if field in _OF_THE_COMMAND:
+            return f"it is said on the command line alone: --{field}"
         unknown = "engine flags that deployctl has no setting for go under engine_args"
         return did_you_mean(field, [*ServiceSpec.model_fields, FLEET]) or unknown
     if field == "name":
         return "a name is a DNS label: lower-case letters, digits and dashes, 40 at most"
     if field == "namespace":
         return NAMESPACE_RULE
+    if field == "domain":
+        return (
+            "a name alone: no https:// before it, no port, path or dot behind it, no *, no address "
+            "of numbers; one with letters such as ü in its form xn--…"
+        )
     described = ServiceSpec.model_fields.get(field)
     if described is not None and described.description:
         return described.description

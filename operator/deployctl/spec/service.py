@@ -272,6 +272,15 @@ class ServiceSpec(BaseModel):
             return {**value, "target": value.get("target") or "kubernetes"}
         return value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """To Python `true` is 1: a request would wait for a second, or an engine have port 1."""
+        kinds = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and {int, float} & {kinds, *get_args(kinds)}:
+            raise ValueError("should be a number")
+        return value
+
     @field_validator("model", "served_model_name", "revision", "image", "gpu", "dtype")
     @classmethod
     def _one_printable_line(cls, value: str | None) -> str | None:

@@ -154,7 +154,18 @@ def test_services_with_an_address_each_may_name_the_same_port(tmp_path, both):
             "8000 is used by services/0",
             "own",
         ),
-        ("model: a\ndomain: A.b\n", "services/0/domain", "in lower case, such as", "TLS"),
+        *(
+            (f"model: a\ndomain: {name}\n", "services/0/domain", "in lower case, such as", "xn--")
+            for name in (
+                *("A.b", "http://a.b", "'*.a.b'", "10.0.0.1", "'::1'", "a.b.", "bücher.example"),
+                *("a.b:443", "a.b/v1", "''", "a..b", "-a.b"),
+            )
+        ),
+        ("model: a\nhold: true\n", "services/0/hold", "should be a number", "Seconds"),
+        ("model: a\nport: yes\n", "services/0/port", "should be a number", "Port"),
+        ("model: a\ngpu_memory_gib: on\n", "services/0/gpu_memory_gib", "a number", "GiB"),
+        ("model: a\nhold: 5m\n", "services/0/hold", "integer", "Seconds"),
+        ("model: a\nbeside: no\n", "services/0/beside", "no such setting", "line alone: --beside"),
         ("model: a\nmax_model_len: .inf\n", "services/0/max_model_len", "", ""),
         ("model: a\ngpu_memory_gib: .nan\n", "services/0/gpu_memory_gib", "", ""),
     ],
