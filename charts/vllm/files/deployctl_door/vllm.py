@@ -7,7 +7,7 @@ the import, and the engine does not start.
 import os
 from pathlib import Path
 
-from deployctl_door import keys
+from deployctl_door import keys, logs
 from deployctl_door.configuration import VARIABLE, ConfigurationError, load
 from deployctl_door.door import Door
 from deployctl_door.exchange import App, Scope
@@ -18,6 +18,7 @@ _CONFIGURATION = load(Path(os.environ[VARIABLE]))
 keys.read(
     _CONFIGURATION.secrets, keyless=_CONFIGURATION.keyless, processes=_CONFIGURATION.processes
 )
+logs.without_queries()
 
 
 class Middleware(Door):
