@@ -15,13 +15,14 @@ from pydantic import ValidationError
 from deployctl.errors import InputError, NotFoundError, StateError, TargetError
 from deployctl.files import state_error
 from deployctl.render.bundle import Bundle
+from deployctl.render.gateway import entry_of
 from deployctl.spec import TARGETS, TargetKind
 from deployctl.spec.service import RECORDED
 from deployctl.targets.history import Release
 from deployctl.targets.shelf import FileShelf, Shelf, Stored
 from deployctl_loadtest import foreign
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2  # the newest; see `_version`
 _HOSTS = "hosts"
 
 
@@ -230,7 +231,7 @@ class Store:
         Raises:
             StateError: it cannot be written; the former content stays.
         """
-        document = {"version": RECORD_VERSION, **release.model_dump(mode="json")}
+        document = {"version": _version(ref, release), **release.model_dump(mode="json")}
         content = json.dumps(document, indent=1, ensure_ascii=False)
         self._shelf(ref.target).write(ref.service, release.revision, content.encode())
 
@@ -242,6 +243,14 @@ class Store:
             make = self._others.get(target)
             self._opened[target] = make() if make else FileShelf(self.root / target)
         return self._opened[target]
+
+
+def _version(ref: ServiceRef, release: Release) -> int:
+    """That of a record: 1 where an earlier deployctl may go on with it. 2 is behind a gateway of
+    Docker: of a release that has the project's second place, an earlier one finds no engine, and
+    would start another."""
+    behind = entry_of(release.bundle) is not None
+    return RECORD_VERSION if ref.target == "docker" and behind else 1
 
 
 def _read(stored: Stored, ref: ServiceRef) -> Release:

@@ -10,7 +10,7 @@ from deployctl.errors import InputError, LockedError, NotFoundError, StateError
 from deployctl.files import write_private
 from deployctl.targets.guards import lock
 from deployctl.targets.removal import stop_all
-from deployctl.targets.store import NewerRecordError, ServiceRef, Store, host_folder
+from deployctl.targets.store import RECORD_VERSION, NewerRecordError, ServiceRef, Store, host_folder
 
 REF = ServiceRef("process", "tiny")
 
@@ -56,7 +56,7 @@ def test_a_damaged_record_names_its_file(store, make_release, content):
 def test_a_newer_format_is_not_guessed_at(store, make_release):
     store.save(REF, make_release())
     record = store.folder(REF) / "releases" / "000001.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "version": 2}))
+    record.write_text(json.dumps({**json.loads(record.read_text()), "version": RECORD_VERSION + 1}))
     before = record.read_bytes()
     with pytest.raises(StateError, match="newer deployctl"):
         store.releases(REF)
@@ -161,3 +161,19 @@ def test_a_name_that_is_a_pattern_names_no_service(tmp_path):
         with pytest.raises(NotFoundError) as raised:
             Store(tmp_path).find(name)
         assert raised.value.hint == "start one with deployctl up"
+
+
+@pytest.mark.parametrize(
+    ("target", "behind", "version"),
+    [("docker", True, 2), ("docker", False, 1), ("process", True, 1)],
+)
+def test_an_earlier_deployctl_leaves_alone_what_it_does_not_know_the_places_of(
+    make_release, tmp_path, target, behind, version
+):
+    """Of an engine in the second place of its project it finds none, and would start another."""
+    store, ref = Store(tmp_path), ServiceRef(target, "tiny")
+    release = make_release(gateway=behind)
+    store.save(ref, release)
+    [record] = tmp_path.rglob("000001.json")
+    assert json.loads(record.read_text())["version"] == version
+    assert store.releases(ref) == [release]
