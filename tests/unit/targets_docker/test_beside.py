@@ -6,8 +6,10 @@ import yaml
 from tests.unit.targets_docker.conftest import quiet
 from tests.unit.targets_docker.test_replicas import Compose, names
 
+from deployctl.errors import DockerError
 from deployctl.spec.settings import Settings
 from deployctl.targets.docker import DockerDriver, running
+from deployctl.targets.docker.commands import Result
 from deployctl.targets.history import replicas
 from deployctl.targets.several import HostDriver
 
@@ -155,3 +157,24 @@ def test_of_an_update_that_failed_no_file_is_taken_for_what_runs(
     driver.start(third, quiet, serves=both[1])
     driver.stop(third, quiet)
     assert running.running_files("tiny", **asked).source == "container deployctl-tiny-engine-b-1"
+
+
+@pytest.mark.parametrize("place", ["", "-b"])
+def test_where_compose_makes_no_container_no_secrets_stay(
+    driver, engine, commands, make, monkeypatch, place
+):
+    """Nothing of the engine was there to be removed, and its volumes were left."""
+    first, second = make(1), make(2, env={"A": "1"})
+    driver.start(first, quiet)
+    if not place:  # the second one has the second place
+        driver.start(second, quiet, serves=first)
+        driver.stop(first, quiet)
+        first, second = second, make(3, env={"A": "2"})
+    there = set(engine.filled)
+    monkeypatch.setattr(type(commands), "__call__", lambda *_: Result(1, "", "no such image"))
+    with pytest.raises(DockerError):
+        driver.start(second, quiet, serves=first)
+    added = {f"deployctl-tiny_{what}{place}" for what in ("secrets", "door")}
+    assert set(engine.filled) - there == added
+    driver.stop(second, quiet)
+    assert set(engine.filled) == there

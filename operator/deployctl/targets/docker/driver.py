@@ -252,6 +252,7 @@ class DockerDriver:
         self._still_ours()
         container = self._container(release)
         if container is None and self._engine().engines(project_name(release.service)):
+            siblings.drop_unused(self._engine(), release)
             return
         files = self._project(release.service)
         if container is not None:

@@ -78,6 +78,16 @@ def take_away(engine: DockerEngine, service: str, place: Place, grace_s: int) ->
     return last
 
 
+def drop_unused(engine: DockerEngine, release: Release) -> None:
+    """Removes what was made for an engine of a release whose container never came to be."""
+    service, only = release.service, release.replica is None
+    places: tuple[Place, ...] = (None, SECOND) if only else (release.replica,)
+    there = {each.labels.get(SERVICE_LABEL) for each in engine.engines(project_name(service))}
+    for place in (each for each in places if engine_name(each) not in there):
+        for volume in volumes_of(service, place).values():
+            engine.drop_volume(volume)
+
+
 def drop_volumes(engine: DockerEngine, service: str) -> None:
     """Removes what engines of a service mounted that is no cache."""
     of_one = tuple(volumes_of(service).values())
