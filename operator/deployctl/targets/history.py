@@ -84,7 +84,12 @@ def following(
 
 def deployed(releases: Sequence[Release]) -> Release | None:
     """The revision that should be running: the newest deployed one."""
-    return next((r for r in reversed(releases) if r.status == "deployed"), None)
+    return next(reversed(all_deployed(releases)), None)
+
+
+def all_deployed(releases: Sequence[Release]) -> list[Release]:
+    """Several, where a deployctl was killed in the middle or could not write what it did."""
+    return [r for r in releases if r.status == "deployed"]
 
 
 def pending(releases: Sequence[Release]) -> list[Release]:

@@ -2,7 +2,7 @@
 leaves one revision where several are on record as serving, or were left unfinished.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from deployctl.errors import TargetError
 from deployctl.events import Event, Tell
@@ -48,6 +48,19 @@ def stop_all(
     return stopped
 
 
+def to_stay(driver: Driver, releases: Sequence[Release]) -> Release | None:
+    """Of those that are on record as serving, the newest that runs; None where none is on record.
+
+    Raises:
+        TargetError: the target cannot be asked.
+    """
+    deployed = history.all_deployed(releases)
+    if len(deployed) > 1 and not driver.replaces:
+        runs = [release for release in deployed if driver.state(release).condition == "running"]
+        deployed = runs or deployed
+    return deployed[-1] if deployed else None
+
+
 def leave_one(
     driver: Driver,
     store: Store,
@@ -62,20 +75,18 @@ def leave_one(
     Raises:
         TargetError: another still runs, or the records cannot be read or written.
     """
-    deployed = [release for release in store.releases(ref) if release.status == "deployed"]
+    releases = store.releases(ref)
+    deployed = history.all_deployed(releases)
     if len(deployed) < 2:
         return
-    serving = deployed[-1]
-    if not driver.replaces:
-        runs = [release for release in deployed if driver.state(release).condition == "running"]
-        serving = runs[-1] if runs else serving
+    serving = to_stay(driver, releases)
     for extra in deployed:
         if extra is serving:
             continue
         if not driver.replaces and driver.state(extra).condition != "absent":
             tell(Event("note", f"cleaning up revision {extra.revision}, left running"))
             stop(extra)
-        later = extra.revision > serving.revision
+        later = serving is not None and extra.revision > serving.revision
         update = {
             "status": "failed" if later else "superseded",
             "message": "taken back, which could not be recorded"

@@ -181,10 +181,14 @@ class Rollout:
 
     def _lead_to_what_serves(self) -> None:
         """Where a deployctl was killed while one engine took over from another: the one that stays
-        gets the requests, before the other ends."""
+        gets the requests, before the other ends. Both are on record as serving, where only that the
+        former has ended was not written; it may run on, and the new one have died since."""
         releases = self._store.releases(self._ref)
-        serving = history.deployed(releases)
-        if serving is None or not history.pending(releases) or self._driver.gateway is None:
+        settled = not history.pending(releases) and len(history.all_deployed(releases)) < 2
+        if settled or self._driver.gateway is None:
+            return
+        serving = removal.to_stay(self._driver, releases)
+        if serving is None:
             return
         if gateway.entry_of(serving.bundle) and self._driver.state(serving).condition == "running":
             self.front.lead(serving, answers=False)

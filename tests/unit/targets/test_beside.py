@@ -213,12 +213,15 @@ def test_where_it_is_asked_for_and_nothing_is_made_for_it_nothing_is_touched(
 def killed(world, release, step):
     """A deployctl that ends when `step` is about to be done."""
 
-    def killing(*_):
+    what, where, *of = step
+
+    def killing(*given):
+        if not {*of} <= {each for each in given if isinstance(each, str)}:
+            return former(*given)
         raise Killed
 
     rollout = world.rollout()
     rollout._undo = lambda *_: Killed()
-    what, where = step
     former = getattr(where(rollout), what)
     setattr(where(rollout), what, killing)
     with pytest.raises(Killed):
@@ -232,13 +235,14 @@ STEPS = {
     "before requests go there": ("lead", lambda rollout: rollout.front),
     "before it is on record": ("_mark", lambda rollout: rollout),
     "before the former is stopped": ("stop", lambda rollout: rollout._driver),
+    "before that is on record": ("_mark", lambda rollout: rollout, "superseded"),
 }
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_the_next_up_goes_on_from_wherever_one_was_killed(beside, step):
     killed(beside, changed(beside), STEPS[step])
-    assert 1 in beside.driver.running
+    assert beside.driver.running & {1, 2}
     beside.up(changed(beside))
     newest = max(beside.statuses())
     assert beside.driver.running == {newest}
@@ -257,6 +261,27 @@ def test_what_another_up_ends_of_a_killed_one_gets_no_requests_any_more(beside, 
     assert beside.driver.running == {3}
     assert beside.statuses()[3] == "deployed"
     assert REF.service in beside.driver.gateway.served
+
+
+@pytest.mark.parametrize("again", ["up", "rollback"])
+def test_where_the_new_one_dies_once_its_deployctl_was_killed_the_former_gets_the_requests(
+    beside, again
+):
+    """Both were on record as serving, and requests stayed where nobody was any more: the former
+    runs, and is what serves."""
+    killed(beside, changed(beside), STEPS["before the former is stopped"])
+    assert beside.statuses() == {1: "deployed", 2: "deployed"}
+    beside.driver.running.discard(2)
+    led, rollout = [], beside.rollout()
+    rollout.front.lead = lambda release, **more: led.append(release.revision)
+    rollout._settle(None)
+    assert led == [1]
+    assert beside.statuses() == {1: "deployed", 2: "failed"}
+    if again == "up":
+        beside.up(changed(beside))
+    else:
+        beside.rollout().rollback(1)
+    assert beside.driver.running == {max(beside.statuses()) if again == "up" else 1}
 
 
 def test_down_ends_both(beside):
