@@ -69,7 +69,7 @@ class Gateway:
         self._proxy = proxy
         self.contained = proxy.contained  # it reaches no engine but those on its own network
         self._ask = ask
-        at_work = self._at_work = changes.at_work
+        at_work = self.at_work = changes.at_work
         self._turns = GatewayTurns(files, self._records, at_work, clock=clock, sleep=sleep)
         self._clock = clock
         self._sleep = sleep
@@ -214,7 +214,7 @@ class Gateway:
         """Since when a service's requests wait; None where they do not."""
         entry = self.entry(service)
         since = None if entry is None else self._records.held_since(entry)
-        return None if since is None else HeldSince(since, not self._at_work(service))
+        return None if since is None else HeldSince(since, not self.at_work(service))
 
     def lead(self, service: str, *addresses: str) -> None:
         """Leads the requests of a service to its engines, those that wait among them.
@@ -313,8 +313,9 @@ class Gateway:
         port = self._monitor_at({each.port for each in known}, runs=runs)
         configuration = rendered.configuration(entries, monitor_port=port, contained=contained)
         ready = all(self._proxy.ready_for(each) for each in known)
+        former = self._files.read(CONFIGURATION)
         if runs:
-            loaded = None if self._files.read(NEXT) else self._files.read(CONFIGURATION)
+            loaded = None if self._files.read(NEXT) else former
             if loaded == configuration and ready:
                 return
             self._turns.await_waiting(turn)
@@ -328,6 +329,8 @@ class Gateway:
         self._proxy.apply(known, port)
         if runs:
             self._files.move(NEXT, CONFIGURATION)
+        if former is not None and rendered.ACCESS_LOG not in former:
+            self._files.remove(rendered.EARLIER_LOGS)
 
     def _monitor_at(self, but: Collection[int], *, runs: bool) -> int:
         """The monitor's port; where the proxy is yet to be started, one that nobody has."""

@@ -31,7 +31,7 @@ class GatewayFiles(Protocol):
         """Puts one in another's place; fine where there is none."""
 
     def remove(self, path: str) -> None:
-        """Removes one; fine where there is none."""
+        """Removes one, or those that match a pattern; fine where there is none."""
 
     def where(self, path: str) -> str:
         """Where a file is, for a person."""
@@ -80,9 +80,10 @@ class FolderFiles:
             raise state_error("write", self._folder / to, error) from error
 
     def remove(self, path: str) -> None:
-        """Removes one."""
+        """Removes one, or those that match a pattern."""
         try:
-            (self._folder / path).unlink(missing_ok=True)
+            for file in self._folder.glob(path):
+                file.unlink(missing_ok=True)
         except OSError as error:
             raise state_error("remove", self._folder / path, error) from error
 

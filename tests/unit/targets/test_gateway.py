@@ -283,3 +283,21 @@ def test_waits_are_what_requests_spent_before_their_engine(machine):
 
 def test_without_a_log_nothing_is_known(machine):
     assert machine.gateway.waits("tiny", 0.0) == (0, 0, 0.0, 0)
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_logs_of_an_earlier_deployctl_go_once_the_proxy_writes_elsewhere(machine, runs):
+    """What requests of long ago waited, in a place that nobody reads any more."""
+    machine.gateway.admit(wanting(), ADDRESS)
+    file = machine.folder / "caddy.json"
+    file.write_text(file.read_text().replace("logs/access.log", "access.log"))
+    for name in ("access.log", "access-2026-11-01T00-00-00.000.log"):
+        (machine.folder / name).write_text("{}")
+    machine.log({"service": "tiny"})
+    machine.proxy.alive = runs
+    machine.gateway.admit(wanting("other", port=9090), "127.0.0.1:9000")
+    assert not list(machine.folder.glob("access*"))
+    assert (machine.folder / "logs" / "access.log").exists()
+    (machine.folder / "access.log").write_text("{}")  # of somebody else, from now on
+    machine.gateway.leave("other")
+    assert (machine.folder / "access.log").exists()

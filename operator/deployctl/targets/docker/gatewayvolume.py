@@ -27,7 +27,7 @@ mkdir -p "$(dirname "$to")" && printf %s "$@" > "$to.new" && mv "$to.new" "$to"
 """
 _PIECE = 30_000  # characters of a text: no argument of a program may have more than 128 KiB
 _MOVE = 'if [ -e "$1" ]; then mv "$1" "$2"; fi'
-_REMOVE = 'rm -f "$1"'
+_REMOVE = "rm -f $1"  # which may be a pattern
 # Those that were written while it did not run are root's.
 _OWN = f"\nwrote=$?; chown -R {UID}:{UID} . && exit $wrote"
 
@@ -66,7 +66,7 @@ class VolumeFiles:
         self._shell(_MOVE, path, to)
 
     def remove(self, path: str) -> None:
-        """Removes one."""
+        """Removes one, or those that match a pattern."""
         self._shell(_REMOVE, path)
 
     def where(self, path: str) -> str:
