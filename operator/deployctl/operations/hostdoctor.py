@@ -8,6 +8,7 @@ from typing import NamedTuple
 from deployctl import assets, hub
 from deployctl.doctor import examine
 from deployctl.doctor.facts import Check, HostFacts, Question, Topic
+from deployctl.doctor.shell import away
 from deployctl.engines.vllm import DEFAULT_VERSION
 from deployctl.errors import DeployctlError, TargetError
 from deployctl.given import expanded
@@ -45,11 +46,11 @@ def examine_host(request: HostRequest) -> ExaminedHost:
 
     Raises:
         InputError: there is no such profile.
-        DockerError: the host that DOCKER_HOST names by ssh cannot be reached.
+        DockerError: the host of the Docker engine, which ssh reaches, does not answer.
     """
     profile = None if request.gpu == "auto" else load_profile(request.gpu)
     command = ["docker"]
-    if os.environ.get("DOCKER_HOST", "").startswith("ssh:") and request.target != "process":
+    if away(os.environ) and request.target != "process":
         # Why there is no way there is said in our words, and nothing else need be asked; an ssh of
         # docker's own would do what ~/.ssh/config has for who logs in there.
         line = here().line

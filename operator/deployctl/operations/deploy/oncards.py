@@ -12,9 +12,10 @@ from deployctl.spec import TargetKind
 from deployctl.spec.fleet import CARDS_VARIABLE
 from deployctl.spec.service import HOSTS
 from deployctl.spec.settings import Settings
-from deployctl.targets import Check, cards_locked, history, open_driver, place
+from deployctl.targets import Check, Driver, cards_locked, history, open_driver, place
 from deployctl.targets.history import Release
 from deployctl.targets.store import ServiceRef, Store
+from deployctl.units import GIB
 
 
 @contextmanager
@@ -41,24 +42,69 @@ def running_here(
     Raises:
         DockerError: it is not known where the engine is.
     """
+    found: dict[str, CardHolding] = {}
+    for driver, store, ref in _on_host(targets):
+        with suppress(TargetError):  # one that cannot be asked is told of by its own up
+            for release in _live(store.releases(ref), accelerator):
+                if driver.state(release).has_memory:
+                    found[ref.service] = held_by(release.plan)
+    return found
+
+
+def yet_to_take(new: Release, target: TargetKind) -> dict[str, float]:
+    """What others are going to have of that which is free where a release is to run, in GiB by
+    service: of each card that both have, one that is being brought up; of a host's memory also one
+    that serves, whose KV cache takes it as it fills. Each of two that are brought up at once counts
+    the other: both are on record before either looks.
+
+    Raises:
+        DockerError: it is not known where the engine is.
+    """
+    cards, found = {*held_by(new.plan).cards}, dict[str, float]()
+    for driver, store, ref in _on_host([target], others_too=True):
+        if ref.service == new.service:
+            continue
+        with suppress(TargetError):
+            for release in _live(store.releases(ref), new.plan.accelerator):
+                if cards & {*held_by(release.plan).cards}:
+                    found[ref.service] = found.get(ref.service, 0.0) + _missing(driver, release)
+    return found
+
+
+def _missing(driver: Driver, release: Release) -> float:
+    """What it is to have, in GiB, and what is free looks as if nobody had it."""
+    footprint, gateway = held_by(release.plan).footprint, driver.gateway
+    at_work = gateway is not None and gateway.at_work(release.service)
+    begun = release.status == "pending" and at_work  # else whoever began it was killed
+    if release.plan.accelerator != "cpu":
+        return footprint if begun else 0.0
+    state = driver.state(release)
+    has = (state.memory_bytes or 0) / GIB
+    return max(0.0, footprint - has) if begun or state.has_memory else 0.0
+
+
+def _live(releases: Sequence[Release], accelerator: Accelerator) -> list[Release]:
+    """What serves or is to serve on cards, or on a CPU."""
+    live = history.deployed(releases), *history.pending(releases)
+    return [r for r in live if r is not None and r.plan.accelerator == accelerator]
+
+
+def _on_host(
+    targets: Collection[TargetKind], *, others_too: bool = False
+) -> Iterator[tuple[Driver, Store, ServiceRef]]:
+    """Services on the host of these targets: those that were brought up from here, or of others,
+    too, as far as it can be asked. A cluster is another place, and may be out of reach."""
     settings, store = open_store()
     hosts = {place(target, settings) for target in targets}
-    found: dict[str, CardHolding] = {}
-    # Of no others: a cluster is another place, and may be out of reach.
     for target in HOSTS:
         refs = store.services(target)
+        if others_too and target in targets:
+            refs += store.others(target)
         if not refs or _place(target, settings) not in hosts:
             continue
         driver = open_driver(target, settings)
         for ref in refs:
-            with suppress(TargetError):  # one that cannot be asked is told of by its own up
-                releases = store.releases(ref)
-                for release in (history.deployed(releases), *history.pending(releases)):
-                    if release is None or release.plan.accelerator != accelerator:
-                        continue
-                    if driver.state(release).has_memory:
-                        found[ref.service] = held_by(release.plan)
-    return found
+            yield driver, store, ref
 
 
 def _place(target: TargetKind, settings: Settings) -> str | None:

@@ -4,6 +4,7 @@ itself until it takes over, behind a gateway.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from deployctl import host, targets
 from deployctl.doctor.shell import away
 from deployctl.errors import InputError, PortTakenError, TargetError
 from deployctl.hardware.nvidia import Card
+from deployctl.operations.deploy.oncards import yet_to_take
 from deployctl.operations.deploy.request import When
 from deployctl.operations.prepare import Prepared
 from deployctl.planning.fleet.taken import CPU_ENGINE_GIB, OUTSIDE_GIB
@@ -27,6 +29,7 @@ from deployctl.units import GIB
 # vLLM binds every engine of one rank to the same first cores: with fewer than these, to one or two,
 # where the engine that is asked starves the one that starts.
 CORES = 4
+SAID_GIB = 0.1  # of what others are yet to take, for it to be worth a word
 SPARE = 0.9  # share of the free memory that may be counted on
 _UNKNOWN = "the free memory of another host is unknown"
 
@@ -90,9 +93,16 @@ def _unasked(target: TargetKind) -> bool:
 
 def _free(target: TargetKind) -> tuple[float | None, int]:
     """The memory in GiB that is available where a target's engines run, and its cores; as far as
-    that is known."""
+    that is known. The Docker engine may be in a virtual machine on this one."""
     from deployctl.doctor import machine
 
+    if target == "docker" and not away(os.environ):
+        from deployctl.targets.docker.engine import here
+        from deployctl.targets.docker.running import memory_there
+
+        engine = here()
+        there = host.read_memory(memory_there(engine))
+        return there.available_gib if there else None, engine.cpus()
     on = machine.of(target)
     return on.memory.available_gib if on.memory else None, on.cores or 1
 
@@ -157,15 +167,37 @@ def takeover(
         return Room(False, "as asked for")
     if _unasked(target):
         room = Room(False, _UNKNOWN)
-    elif new.plan.accelerator == "cpu":
-        held_gib, forced = (state.memory_bytes or 0) / GIB, asked == "yes"
-        room = both_on_cpu(old.plan, held_gib, new.plan, *_free(target), forced=forced)
     else:
-        room = both_on_cards(old.plan, new.plan, _cards_of(new.plan, target))
+        room = _room_for_both(old, state, new, target, forced=asked == "yes")
     if asked == "yes" and not room.free:
         hint = "--beside no replaces the old one, and requests wait meanwhile"
         raise _no_room(f"two engines: {room.why}", hint)
     return room
+
+
+def _room_for_both(
+    old: Release, state: EngineState, new: Release, target: TargetKind, *, forced: bool
+) -> Room:
+    """By what is free now, without what others are about to take of it."""
+    others = yet_to_take(new, target)
+    taken_gib = sum(others.values())
+    if new.plan.accelerator == "cpu":
+        held_gib, (free_gib, cores) = (state.memory_bytes or 0) / GIB, _free(target)
+        left_gib = None if free_gib is None else max(0.0, free_gib - taken_gib)
+        room = both_on_cpu(old.plan, held_gib, new.plan, left_gib, cores, forced=forced)
+    else:
+        cards = [_without(taken_gib, card) for card in _cards_of(new.plan, target)]
+        room = both_on_cards(old.plan, new.plan, cards)
+    if taken_gib < SAID_GIB:
+        return room
+    are = "is" if len(others) == 1 else "are"
+    said = f"{', '.join(sorted(others))} {are} yet to take {taken_gib:.1f} GiB"
+    return room._replace(why=f"{room.why}: {said}")
+
+
+def _without(taken_gib: float, card: Card) -> Card:
+    free = card.memory_free_mib
+    return card if free is None else replace(card, memory_free_mib=int(free - taken_gib * 1024))
 
 
 def refuse_no_gateway(release: Release) -> None:

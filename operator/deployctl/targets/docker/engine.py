@@ -165,9 +165,7 @@ class DockerEngine:
 
     def execute(self, container: "Container", words: list[str]) -> int:
         """Runs a command in a container, as its user, and returns its exit code."""
-        with translated(self.address.url):
-            code = container.exec_run(words).exit_code
-        return -1 if code is None else code
+        return self.asked(container, words)[0]
 
     def identity(self) -> str:
         """Which engine it is, by whatever address it is reached; one that has no id of its own, by
@@ -179,6 +177,13 @@ class DockerEngine:
         """How many hardware threads its host has."""
         with translated(self.address.url):
             return int(self._client.info()["NCPU"])
+
+    def running(self) -> list["Container"]:
+        """Engines that deployctl has started, of whichever service, that run."""
+        with translated(self.address.url):
+            return self._client.containers.list(
+                filters={"label": LABEL + "digest"}, ignore_removed=True
+            )
 
     def asked(self, container: "Container", words: list[str]) -> tuple[int, str]:
         """The same, with what it said."""

@@ -4,10 +4,12 @@ import json
 import os
 import signal
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from deployctl.errors import DockerError
 from deployctl.render import yamltext
 from deployctl.render.bundle import GATEWAY_FILE, NOT_COMMITTED
 from deployctl.render.compose import (
@@ -261,3 +263,14 @@ def lines_of(pieces: Iterator[bytes]) -> Iterator[str]:
 
 def _text(line: bytes) -> str:
     return line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
+
+
+def memory_there(engine: DockerEngine) -> str:
+    """The /proc/meminfo of the kernel that an engine's containers run on, which may be another than
+    this machine's: as one of ours says. Empty where none runs."""
+    for container in engine.running():
+        with suppress(DockerError):  # it has ended meanwhile
+            code, said = engine.asked(container, ["cat", "/proc/meminfo"])
+            if code == 0:
+                return said
+    return ""

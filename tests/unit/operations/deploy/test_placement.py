@@ -1,6 +1,7 @@
 """Where there is room: for a canary, and for an engine that takes over from another."""
 
 import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,10 +14,19 @@ from deployctl.planning.plan import MemoryBudget
 from deployctl.spec import ServiceSpec
 from deployctl.spec.settings import Settings
 from deployctl.targets import open_store
+from deployctl.targets.docker import engine as docker_engine
 from deployctl.targets.driver import EngineState, Room
 from deployctl.targets.store import ServiceRef
 
 SPEC = ServiceSpec(model="m")
+
+
+@pytest.fixture(autouse=True)
+def others(monkeypatch):
+    """What other services are yet to take, in GiB."""
+    found = {}
+    monkeypatch.setattr(placement, "yet_to_take", lambda new, target: found)
+    return found
 
 
 def memory(**more):
@@ -139,6 +149,59 @@ def test_room_on_another_host_is_by_what_that_one_says(make_plan, make_release, 
     assert placement.takeover("auto", "docker", release, state, release).free
 
 
+def test_of_a_docker_engine_counts_what_the_kernel_has_that_it_is_on(
+    make_plan, make_release, monkeypatch
+):
+    """In a virtual machine on this one: memory and cores of this one are none of its own."""
+    meminfo = "MemTotal:  8388608 kB\nMemAvailable:  {} kB\n"
+    one, said = SimpleNamespace(), [(0, meminfo.format(7 << 20))]
+    there = SimpleNamespace(running=lambda: [one] * len(said), cpus=lambda: 4)
+    there.asked = lambda container, words: said.pop(0) if len(said) > 1 else said[0]
+    monkeypatch.setattr(docker_engine, "here", lambda: there)
+    monkeypatch.setattr(placement.host, "memory", lambda: host.HostMemory(64.0, 60.0))
+    monkeypatch.setattr(placement.host, "cores", lambda: 16)
+    plan = make_plan(SPEC, memory=memory())  # 6 GiB
+    release, state = (
+        make_release(gateway=True).model_copy(update={"plan": plan}),
+        EngineState("running", memory_bytes=6 << 30),
+    )
+    for found in (
+        placement.room(plan, "docker"),
+        beside := placement.takeover("auto", "docker", release, state, release),
+    ):
+        assert found[:2] == (True, "it needs about 6.0 GiB, and 7.0 GiB are available")
+    assert beside.free
+    said[:] = [(1, "no such file"), (0, meminfo.format(3 << 20))]
+    assert not placement.room(plan, "docker").canary
+    assert "3.0 GiB are available" in placement.room(plan, "docker").why
+    assert "60.0 GiB are available" in placement.room(plan, "process").why
+    said[:], there.cpus = [(0, meminfo.format(7 << 20))], lambda: 2
+    assert "on 2 cores" in placement.takeover("auto", "docker", release, state, release).why
+    said.clear()  # nothing of ours runs there
+    assert "is unknown" in placement.room(plan, "docker").why
+
+
+def test_what_others_are_yet_to_take_is_not_free(make_plan, make_release, monkeypatch, others):
+    plan, state = make_plan(SPEC, memory=memory()), EngineState("running", memory_bytes=6 << 30)
+    monkeypatch.setattr(placement, "_free", lambda target: (12.0, 8))
+    release = make_release(gateway=True).model_copy(update={"plan": plan})
+
+    def room():
+        return placement.takeover("auto", "process", release, state, release)
+
+    others["words"] = 0.01
+    assert room() == (True, "it needs about 6.0 GiB, and 12.0 GiB are available")
+    others["words"] = 6.0
+    assert room().free is False
+    assert room().why.endswith("and 6.0 GiB are available: words is yet to take 6.0 GiB")
+    card = Card(index=0, memory_free_mib=14 * 1024)
+    monkeypatch.setattr(placement, "_cards_of", lambda *_: [card])
+    release = release.model_copy(update={"plan": on_card(make_plan, 0.4)})
+    assert "8.0 GiB are free: words is yet" in room().why
+    others.clear()
+    assert room().free
+
+
 def test_a_takeover_is_as_it_was_said(make_release, monkeypatch):
     release, state = make_release(gateway=True), EngineState("running")
     assert placement.takeover("no", "process", release, state, release) == (False, "as asked for")
@@ -150,6 +213,7 @@ def test_a_takeover_is_as_it_was_said(make_release, monkeypatch):
         placement.takeover("yes", "docker", release, state, release)
     assert "--beside no" in caught.value.hint
     monkeypatch.setenv("DOCKER_HOST", "unix:///var/run/docker.sock")
+    monkeypatch.setattr(placement, "_free", lambda target: (None, 1))
     assert placement.takeover("auto", "docker", release, state, release).free
     monkeypatch.undo()
     monkeypatch.setattr(placement.host, "memory", lambda: None)
