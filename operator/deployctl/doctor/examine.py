@@ -38,7 +38,7 @@ def gather(
         "disks": lambda: probes.ask_disks(
             place for place in question.places if not elsewhere or place[0] == "state"
         ),
-        "port": lambda: probes.ask_port(question.port),
+        "port": lambda: probes.ask_port(question.port) if question.port else (None, None),
         "hub": lambda: probes.ask_hub(environ),
         "clock_synchronized": lambda: probes.ask_clock(on_it),
         "doors": probes.ask_doors,

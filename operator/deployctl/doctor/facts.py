@@ -22,7 +22,7 @@ class Question:
     target: TargetKind
     profile: GpuProfile | None = None  # None: whatever card is found
     gpus: int = 1
-    port: int = 8000
+    port: int | None = 8000  # None: it has none of the machine's
     holder: str | None = None  # the service of ours that has the port already
     vllm_version: str = DEFAULT_VERSION
     model: str | None = None

@@ -104,7 +104,7 @@ def ask_disk_there(run: Run, root_dir: str) -> tuple[Disk, ...]:
     return tuple(Disk(purpose, root_dir, free_gib, there=True) for purpose in ("models", "images"))
 
 
-def moved(facts: HostFacts, to: Machine, port: int) -> HostFacts:
+def moved(facts: HostFacts, to: Machine, port: int | None) -> HostFacts:
     """What was found, with what another machine said of itself. Pure."""
     release, memory = os_release(to.release), to.memory
     free = None if to.ports is None else port not in to.ports

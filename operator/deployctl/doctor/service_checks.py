@@ -95,6 +95,8 @@ def network_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
 
 def _port(facts: HostFacts, question: Question) -> Check:
     it, text = Topic("port", "Port"), f"{question.port} on 127.0.0.1"
+    if question.port is None:
+        return it.good("none is needed: it is reached by the gateway, in Docker's network")
     if facts.port_free is None:
         return it.warn(f"{text}: unknown whether it is free", "choose one with --port")
     if not facts.port_free and question.holder:

@@ -16,6 +16,7 @@ from deployctl.hardware import GpuProfile, load_profile
 from deployctl.model import facts_from
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.prepare import hub_token
+from deployctl.render import gateway
 from deployctl.spec.service import HOSTS, TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import open_driver
@@ -30,7 +31,7 @@ class HostRequest(NamedTuple):
     gpu: str = "auto"
     gpus: int = 1
     model: str | None = None
-    port: int = 8000
+    port: int | None = 8000  # None: it takes none of the machine's
 
 
 class ExaminedHost(NamedTuple):
@@ -67,9 +68,9 @@ def _gateway(facts: HostFacts, question: Question) -> list[Check]:
     if question.target == "docker" and (facts.docker is None or facts.docker.server is None):
         return []
     try:
-        gateway = open_driver(question.target, Settings()).gateway
-        served = [each.service for each in gateway.entries()] if gateway else []
-        trouble = gateway.trouble() if gateway and served else ""
+        before = open_driver(question.target, Settings()).gateway
+        served = [each.service for each in before.entries()] if before else []
+        trouble = before.trouble() if before and served else ""
     except TargetError as error:
         return [Topic("gateway", "Gateway").warn(error.message, error.hint or "")]
     if not served:
@@ -103,13 +104,16 @@ def _question(
     )
 
 
-def _holder(port: int) -> str | None:
-    """The service on this machine whose records say that it serves on `port`."""
+def _holder(port: int | None) -> str | None:
+    """The service on this machine whose records say that it serves on `port`. In Docker behind the
+    gateway it has that in its own network, whatever it is called there."""
     _, store = open_store()
     for ref in (ref for kind in HOSTS for ref in store.services(kind)):
         with suppress(TargetError):  # its engine does not run, and so does nothing of it
             for release in store.releases(ref, skip=store.damaged(ref)):
-                if release.status in ("pending", "deployed") and release.spec.port == port:
+                inside = ref.target == "docker" and gateway.entry_of(release.bundle) is not None
+                serves = release.status in ("pending", "deployed") and not inside
+                if serves and release.spec.port == port:
                     return ref.service
     return None
 

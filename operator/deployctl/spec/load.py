@@ -193,11 +193,11 @@ def _refuse_twins(specs: Sequence[ServiceSpec], places: Sequence[str]) -> None:
     ports: dict[int, int] = {}
     for index, spec in enumerate(specs):
         _refuse_twin("name", spec.service, names, index, places)
-        for port in _ports_of(spec):
+        for port in ports_of(spec):
             _refuse_twin("port", port, ports, index, places)
 
 
-def _ports_of(spec: ServiceSpec) -> range:
+def ports_of(spec: ServiceSpec) -> range:
     """Those that it takes of its host: as processes each replica has the one after the former's.
     None in a cluster, nor in Docker behind the gateway: there each has an address of its own."""
     count = spec.replicas or 1

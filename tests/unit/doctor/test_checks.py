@@ -136,6 +136,11 @@ def test_a_port_that_our_own_service_holds_is_fine():
     assert (found.status, "held by the service chat" in found.detail) == ("pass", True)
 
 
+def test_of_a_service_in_dockers_network_no_port_of_the_machine_is_looked_at():
+    found = check("port", replace(HOST, port_free=None), replace(ON_DOCKER, port=None))
+    assert (found.status, found.fix) == ("pass", "")
+
+
 @pytest.mark.parametrize(
     ("id", "facts", "status", "fix"),
     [

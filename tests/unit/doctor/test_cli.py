@@ -72,6 +72,28 @@ def test_the_target_follows_the_gpu(cli, argv, target, profile):
 
 
 @pytest.mark.parametrize(
+    ("argv", "text", "port"),
+    [
+        ([], None, 8000),
+        (["--port", "8100"], None, 8100),
+        ([], "port: 8200", 8200),
+        (["--port", "8100"], "port: 8200", 8100),
+        ([], "port: 8200\ngateway: true", None),  # another may have it: it listens in a network
+        ([], "replicas: 2", None),
+        ([], "port: 8200\ngateway: true\ntarget: process", 8200),
+    ],
+)
+def test_the_port_is_the_one_that_it_takes_of_the_machine(cli, tmp_path, argv, text, port):
+    if text is not None:
+        file = tmp_path / "service.yaml"
+        file.write_text(f"model: {tmp_path}\ngpu: l4\n{text}\n")
+        argv = [*argv, "-f", str(file)]
+    [question] = cli("doctor", *argv)[3]
+    assert question.port == port
+    assert question.target == ("process" if text and "process" in text else "docker")
+
+
+@pytest.mark.parametrize(
     ("argv", "words"),
     [
         (["--target", "kubernets"], "there is no target 'kubernets'"),

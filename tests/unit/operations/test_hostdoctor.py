@@ -56,3 +56,17 @@ def test_who_has_a_port_of_this_machine_is_said_without_a_cluster(
     store.save(ServiceRef("process", "chat"), release)
     assert hostdoctor._holder(8123) == "chat"
     assert hostdoctor._holder(8124) is None
+
+
+def test_in_docker_behind_the_gateway_a_service_has_no_port_of_the_machine(
+    make_release, tmp_path, monkeypatch
+):
+    """Whatever listens there is another's, and was taken for it."""
+    store = Store(tmp_path)
+    monkeypatch.setattr(hostdoctor, "open_store", lambda: (None, store))
+    for target, port in (("docker", 8123), ("process", 8124)):
+        spec = {"target": target, "gateway": True}
+        release = make_release(status="deployed", name=target, port=port, **spec)
+        store.save(ServiceRef(target, target), release)
+    assert hostdoctor._holder(8123) is None
+    assert hostdoctor._holder(8124) == "process"

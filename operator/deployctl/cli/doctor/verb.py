@@ -11,7 +11,7 @@ from deployctl.cli.doctor.text import show
 from deployctl.cli.options import FilesOption, OutputOption, ValuesOption, spec_option_of
 from deployctl.errors import InputError, SpecError, TargetError
 from deployctl.spec import ServiceSpec, load_specs
-from deployctl.spec.load import ENV_PREFIX
+from deployctl.spec.load import ENV_PREFIX, ports_of
 from deployctl.spec.service import TARGETS, TargetKind
 
 if TYPE_CHECKING:
@@ -50,7 +50,15 @@ _ModelOption = Annotated[
     ),
 ]
 _PortOption = Annotated[
-    int, typer.Option("--port", min=1, max=65535, metavar="N", help="Port to serve on.")
+    int | None,
+    typer.Option(
+        "--port",
+        min=1,
+        max=65535,
+        metavar="N",
+        help="Port to serve on. \\[default: the file's, or 8000]",
+        show_default=False,
+    ),
 ]
 _ProbeOption = Annotated[
     bool,
@@ -86,7 +94,7 @@ def command(
     gpus: _GpusOption = None,
     cards: str | None = None,
     model: _ModelOption = None,
-    port: _PortOption = 8000,
+    port: _PortOption = None,
     files: FilesOption = [],  # noqa: B006  typer's way to say that it may be given often
     values: ValuesOption = None,
     probe: _ProbeOption = False,
@@ -114,7 +122,7 @@ def command(
     from deployctl.doctor.examine import document, verdict
 
     named = _target_named(target)
-    specs = _specs(files, target=named, gpu=gpu, gpus=gpus, cards=cards, model=model)
+    specs = _specs(files, target=named, gpu=gpu, gpus=gpus, cards=cards, model=model, port=port)
     tried = probe_image or ("" if probe else None)
     if named == "kubernetes" or any(spec.target == "kubernetes" for spec in specs):
         answer = _cluster(specs, gpu, gpus or 1, values, tried)
@@ -127,7 +135,9 @@ def command(
             )
         if specs:
             gpu, gpus, model = specs[0].gpu, specs[0].gpus, specs[0].model
-        answer = _host(named, gpu, gpus or 1, model, port)
+            named = specs[0].target or named
+            port = next(iter(ports_of(specs[0])), None)
+        answer = _host(named, gpu, gpus or 1, model, port if specs else port or 8000)
     if output is Output.json:
         answer_json(document(answer.checks, **answer.place, gpu=answer.gpu))
     else:
@@ -136,7 +146,9 @@ def command(
         raise typer.Exit(TargetError.exit_code)
 
 
-def _host(target: TargetKind | None, gpu: str, gpus: int, model: str | None, port: int) -> _Answer:
+def _host(
+    target: TargetKind | None, gpu: str, gpus: int, model: str | None, port: int | None
+) -> _Answer:
     from deployctl.operations.hostdoctor import HostRequest, examine_host
 
     found = examine_host(HostRequest(target, gpu, gpus, model, port))
