@@ -48,6 +48,10 @@ container=docker exec /usr/lib/systemd/systemd
 """
 
 
+# What a reboot takes away, and a late disk: the Python of the unit is on it.
+PYTHON, MOUNTS = "/srv/late/python3", "mount --bind /home/me/disk /srv/late"
+
+
 class Machine:
     """A machine with the user `me`."""
 
@@ -99,8 +103,16 @@ class Machine:
 
     def began(self, folder):
         """When the program of a supervisor began, in ticks since the host's start."""
-        record = f"~/.local/state/deployctl/{folder}/engine.json"
-        return json.loads(self.run(f"cat {record}")[0])["start"]
+        return self.recorded(folder, "engine")["start"]
+
+    def recorded(self, folder, what):
+        return json.loads(self.run(f"cat ~/.local/state/deployctl/{folder}/{what}.json")[0])
+
+    def disk_comes(self):
+        """Once the unit waits for it."""
+        self.until(f"journalctl --user --unit deployctl | grep 'waiting for {PYTHON}'")
+        assert self.run("systemctl --user is-active deployctl", code=3)[0] == "activating\n"
+        self.run(MOUNTS, user="root")
 
 
 @pytest.fixture
@@ -136,6 +148,9 @@ with open("/home/me/answer", "wb", 0) as file, urllib.request.urlopen(asked, tim
 
 
 def test_services_and_their_gateway_serve_again(machine, tmp_path):
+    machine.run(f"mkdir /srv/late /home/me/disk && {MOUNTS}", user="root")
+    machine.run(f"ln -s /usr/local/bin/python3 {PYTHON} && chown me: /home/me/disk", user="root")
+
     def up(number):
         name = NAMES[number]
         where = f"--model /srv/models/{name} --name {name} --port {8000 + number}"
@@ -147,6 +162,7 @@ def test_services_and_their_gateway_serve_again(machine, tmp_path):
     _, told = machine.run("deployctl boot")
     for line in re.findall("^  (.*)$", told, re.MULTILINE):
         user = "root" if line.startswith("sudo ") else "me"
+        line = line.replace("deployctl boot >", f"{PYTHON} -m deployctl boot >")
         machine.until(line.removeprefix("sudo ").replace("$USER", "me"), user=user)
     # Somebody logs in, brings one up and leaves: what logins have left, a shutdown ends first.
     machine.run(f"su --login me --command '{up(0)}'", user="root")
@@ -156,6 +172,7 @@ def test_services_and_their_gateway_serve_again(machine, tmp_path):
     docker("stop", "-t", PATIENCE_S, NAME)
     reads.wait(PATIENCE_S)
     docker("start", NAME)
+    machine.disk_comes()
     machine.until("systemctl --user is-active deployctl")
     assert machine.run("tail -n 2 answer")[0] == "data: [DONE]\n\n"
     assert machine.health() == {"one": "serving", "two": "serving"}
@@ -169,9 +186,17 @@ def test_services_and_their_gateway_serve_again(machine, tmp_path):
     (tmp_path / "models" / "one").rename(tmp_path / "away")  # its disk comes late
     docker("kill", NAME)  # the power goes
     docker("start", NAME)
+    machine.disk_comes()
     machine.until("journalctl --user --unit deployctl --output cat | grep 'again in 15 s'")
     assert machine.health() == {"one": "dead", "two": "serving"}
     assert "one does not serve: the model's folder is not there" in machine.journal()
+    # What a login brings up now is none of that login's: the unit is still to end it.
+    machine.run(f"su --login me --command '{up(2)}'", user="root")
+    pid = machine.recorded("process/gone/runs/000002", "supervisor")["pid"]
+    group = machine.run(f"cat /proc/{pid}/cgroup")[0]
+    assert "session" not in group, group
+    assert group.endswith(".scope\n"), group
+    machine.run("deployctl down gone")
     other = machine.began(TWO)
     (tmp_path / "away").rename(tmp_path / "models" / "one")
     machine.until("systemctl --user is-active deployctl")

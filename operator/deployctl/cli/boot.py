@@ -16,8 +16,8 @@ _INSTALL = """\
 to have it done at each restart:
   sudo loginctl enable-linger $USER    # before anybody logs in, too
   mkdir -p ~/.config/systemd/user
-  deployctl boot > ~/.config/systemd/user/deployctl.service
-  systemctl --user daemon-reload && systemctl --user enable --now deployctl"""
+  deployctl boot > ~/.config/systemd/user/{file}
+  systemctl --user daemon-reload && systemctl --user enable --now {name}"""
 
 
 def command(
@@ -41,6 +41,7 @@ def command(
 
     For the target process; Docker and Kubernetes do it by themselves. A service that was taken
     down stays down. The unit calls deployctl boot --start and --stop, as anybody may by hand.
+    Each state folder has a unit of its own, whose name is told.
 
     [bold]Examples[/bold]
 
@@ -55,9 +56,10 @@ def command(
     if tries != 1 and not start:
         raise InputError("--tries goes with --start", where="--tries", hint="add --start")
     if not start and not stop:
-        for line in boot.unit().splitlines():
+        unit = boot.unit()
+        for line in unit.text.splitlines():
             say(line)
-        story(_INSTALL)
+        story(_INSTALL.format(file=unit.name, name=unit.name.removesuffix(".service")))
         return
     with RolloutProgress() as progress:
         became = boot.stop(progress) if stop else boot.start(progress, tries=tries)

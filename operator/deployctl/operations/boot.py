@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 from deployctl import secretive
 from deployctl.errors import DeployctlError, InterruptedByUserError, StateError, TargetError
 from deployctl.events import Event, Tell, silent
+from deployctl.files import make_folder
 from deployctl.operations.deploy.deployment import rollback
 from deployctl.operations.deploy.services import open_store
 from deployctl.targets import Driver, drain, guards, history, open_driver
@@ -22,6 +24,7 @@ from deployctl.targets.gateway import Gateway
 from deployctl.targets.history import Release
 from deployctl.targets.lockfile import Patience
 from deployctl.targets.process.runs import run_of
+from deployctl.targets.process.starting import unit_of
 from deployctl.targets.rollout import REAL
 from deployctl.targets.store import ServiceRef, Store
 
@@ -44,6 +47,12 @@ _STOP_S = 100
 _LOCKED_S = 20.0
 
 
+_PACKAGE = Path(__file__).parents[1]
+_AWAIT = (
+    'for it do [ -e "$it" ] || echo "waiting for $it"; until [ -e "$it" ]; do sleep 2; done; done'
+)
+
+
 class Became(NamedTuple):
     """What became of a service that should serve, or is to be stopped."""
 
@@ -53,11 +62,26 @@ class Became(NamedTuple):
     hint: str = ""  # what helps
 
 
-def unit() -> str:
+class Unit(NamedTuple):
+    """Of the user's systemd."""
+
+    name: str  # of its file
+    text: str
+
+
+def unit() -> Unit:
     """A unit for the user's systemd. It has this Python, this state folder and what engines need of
     this environment, and no secret.
+
+    Raises:
+        StateError: the state folder, for which it waits, cannot be made.
     """
     settings, _ = open_store()
+    name = unit_of(settings.state_dir)
+    make_folder(settings.state_dir)
+    # Where the state folder is a disk's itself, it is there before its content is.
+    kept = settings.state_dir / "process"
+    needed = (sys.executable, _PACKAGE, kept if kept.is_dir() else settings.state_dir)
     given = {name: os.environ.get(name, "") for name in _KEPT}
     said = {name: value for name, value in given.items() if value and not secretive.looks(value)}
     said["DEPLOYCTL_STATE_DIR"] = str(settings.state_dir)
@@ -65,13 +89,16 @@ def unit() -> str:
     environment = [f"Environment={_quoted(f'{name}={value}')}" for name, value in said.items()]
     program = f"{_quoted(sys.executable)} -m deployctl boot"
     lines = [
-        "# Made by deployctl boot. Services of the target process serve again after a restart.",
+        f"# {name}, made by deployctl boot.",
+        "# Services of the target process serve again after a restart.",
         "[Unit]",
         "Description=Services of deployctl, as they were before the machine was restarted",
         "",
         "[Service]",
         "Type=oneshot",
         "RemainAfterExit=yes",
+        "# A disk may come late, of which a user's systemd knows nothing (RequiresMountsFor=).",
+        f"ExecStartPre=/bin/sh -c {' '.join(map(_argument, (_AWAIT, 'sh', *needed)))}",
         f"ExecStart={program} --start --tries {_TRIES}",
         f"ExecReload={program} --start",
         "# However it is stopped, while one loads and after one failed, too.",
@@ -90,7 +117,7 @@ def unit() -> str:
         "[Install]",
         "WantedBy=default.target",
     ]
-    return "\n".join(lines) + "\n"
+    return Unit(name, "\n".join(lines) + "\n")
 
 
 def start(
@@ -238,6 +265,11 @@ def _hold(
             gateway.hold_all(ours, tell)
         except DeployctlError as error:
             tell(Event("warning", f"nothing waits in the gateway: {error.message}"))
+
+
+def _argument(text: object) -> str:
+    """As systemd reads a program's: it puts variables into it."""
+    return _quoted(str(text)).replace("$", "$$")
 
 
 def _quoted(text: str) -> str:

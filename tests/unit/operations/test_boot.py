@@ -3,6 +3,8 @@ what others change of services while it starts one after the other.
 """
 
 import re
+import shlex
+import subprocess
 import sys
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -28,7 +30,7 @@ def made(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.setenv("HF_ENDPOINT", "https://me:hush@mirror")
     monkeypatch.setenv("HF_TOKEN", "hush")
-    return unit()
+    return unit().text
 
 
 def test_an_engine_has_the_card_that_it_had(made):
@@ -42,6 +44,43 @@ def test_no_secret_is_in_it(made):
 def test_a_dollar_in_the_programs_path_is_one(made):
     """systemd expands the words after it alone: with two it finds no program."""
     assert 'ExecStart="/opt/$my 100%%/python" -m deployctl boot --start --tries 6\n' in made
+
+
+def test_it_waits_for_a_disk_that_comes_late(monkeypatch, tmp_path):
+    """systemd found no Python there, and tried no more (203/EXEC); or no records, and started
+    nothing."""
+    python, state = tmp_path / "a $disk of 100%" / "python", tmp_path / "state"
+    monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(state))
+    monkeypatch.setattr(sys, "executable", str(python))
+    [line] = re.findall(r"^ExecStartPre=(.*)$", unit().text, re.MULTILINE)
+    words = shlex.split(line.replace("$$", "$").replace("%%", "%"))
+    assert words[-3] == str(python)
+    assert words[-1] == str(state)
+    assert words[-1] in unit().text.partition("ExecStart=")[0]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as waits:
+        said = waits.stdout.readline()
+        over = waits.poll()
+        waits.kill()
+    assert (said, over) == (f"waiting for {python}\n", None)
+    python.parent.mkdir()
+    python.touch()
+    assert subprocess.run(words, capture_output=True, text=True, timeout=60).stdout == ""
+    (state / "process").mkdir()  # there are records: an empty folder is where the disk will be
+    assert f'"{state}/process"\n' in unit().text
+
+
+def test_each_state_folder_has_a_unit_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DEPLOYCTL_STATE_DIR", raising=False)
+    assert unit().name == "deployctl.service"
+    monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path / ".local" / "state" / "deployctl"))
+    assert unit().name == "deployctl.service"
+    names = set()
+    for folder in ("one", "two"):
+        monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path / folder))
+        names.add(unit().name)
+        assert re.fullmatch(r"deployctl-[0-9a-f]{8}\.service", unit().name)
+    assert len(names) == 2
 
 
 def test_services_are_stopped_with_the_machine_whatever_state_the_unit_is_in(made):

@@ -27,7 +27,7 @@ from deployctl.targets.gateway import CONFIGURATION, NEXT
 from deployctl.targets.process import logfile, procfs
 from deployctl.targets.process.command import MARKER
 from deployctl.targets.process.runs import JOB_FILE, RunFolder
-from deployctl.targets.process.starting import supervise
+from deployctl.targets.process.starting import supervise, unit_of
 
 _RESTARTS = 60  # an hour
 _ANSWER_S, _SILENT_S = 5.0, 20.0  # for one answer to its supervisor; and without any, it hangs
@@ -160,7 +160,8 @@ class Caddy:
         }
         job = folder / JOB_FILE
         write_private(job, json.dumps(document, indent=1).encode())
-        supervise(job, _environment(os.environ, folder), give_up=self.end)
+        unit = unit_of(folder.parent)
+        supervise(job, _environment(os.environ, folder), unit=unit, give_up=self.end)
         answers, fell = partial(self.answers, monitor_port), lambda: not self.runs()
         if not proxies.started(answers, fell, clock=self._clock, sleep=self._sleep):
             said = proxies.complaint(logfile.read(self._run.log, 20))

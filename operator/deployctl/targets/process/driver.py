@@ -31,7 +31,7 @@ from deployctl.targets.process import logfile, preflight, procfs
 from deployctl.targets.process.caddy import Caddy
 from deployctl.targets.process.command import MARKER, Command, environment
 from deployctl.targets.process.runs import RunFolder, run_of
-from deployctl.targets.process.starting import supervise
+from deployctl.targets.process.starting import supervise, unit_of
 
 GRACE_S = 15.0  # from SIGTERM to SIGKILL, for the engine
 CHILD_GRACE_S = 2.0  # the same for children that outlive it
@@ -147,7 +147,8 @@ class ProcessDriver:
                 files = keys.of_the_door(self._folder(release), release.spec)
                 keys.publish(run.secrets, files, mode=0o600)
             run.try_door(sys.executable, child_environment)
-        supervise(job, child_environment, give_up=lambda: self.stop(release, tell))
+        unit = unit_of(self._state)
+        supervise(job, child_environment, unit=unit, give_up=lambda: self.stop(release, tell))
         self._begun.add(run.folder)
         tell(Event("phase", "starting the engine"))
 

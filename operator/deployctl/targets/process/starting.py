@@ -1,5 +1,6 @@
 """A supervisor is started for a job, and has said that it runs."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -8,17 +9,32 @@ from pathlib import Path
 
 from deployctl.errors import StateError, TargetError
 from deployctl.files import state_error
+from deployctl.spec.settings import Settings
 from deployctl.targets.process import logfile
 
-UNIT = "deployctl.service"  # of the user's systemd, as `deployctl boot` has it installed
+_STATE = Path(Settings.model_fields["state_dir"].default)
+# Of a unit that ends services with the machine, or will have to: also while its first one loads.
+_ENDS = ("active", "reloading", "activating")
+_GROUPS = Path("/proc/self/cgroup")
 _UNIT_S = 5.0  # for systemd to say whether it is there
 _RUNTIME = "XDG_RUNTIME_DIR"  # by which systemd is found
 HANDSHAKE_S = 30.0  # for the supervisor to say that it runs; a loaded machine takes seconds
 
 
-def supervise(job: Path, environment: Mapping[str, str], *, give_up: Callable[[], None]) -> None:
-    """Starts the supervisor of a job, in the job's folder; returns once it is on record. `give_up`
-    ends what there is of one that does not come up.
+def unit_of(state: Path) -> str:
+    """The name of the unit of the user's systemd for what a state folder has, as `deployctl boot`
+    has it installed: another one for each folder."""
+    if state == Path(os.path.expanduser(_STATE)):  # noqa: PTH111  of nobody's home it is no error
+        return "deployctl.service"
+    return f"deployctl-{hashlib.sha256(os.fsencode(state)).hexdigest()[:8]}.service"
+
+
+def supervise(
+    job: Path, environment: Mapping[str, str], *, unit: str, give_up: Callable[[], None]
+) -> None:
+    """Starts the supervisor of a job, in the job's folder, to be ended after the `unit` where that
+    is there; returns once it is on record. `give_up` ends what there is of one that does not come
+    up.
 
     Raises:
         StateError: it did not start; nothing runs.
@@ -26,7 +42,7 @@ def supervise(job: Path, environment: Mapping[str, str], *, give_up: Callable[[]
     """
     program = Path(__file__).with_name("supervisor.py")
     said = job.with_name("supervisor.log")
-    beside = _beside_the_unit()
+    beside = _beside(unit)
     found = {_RUNTIME: os.environ[_RUNTIME]} if beside else {}
     try:
         with said.open("wb") as sink:
@@ -59,11 +75,12 @@ def supervise(job: Path, environment: Mapping[str, str], *, give_up: Callable[[]
         )
 
 
-def _beside_the_unit() -> list[str]:
+def _beside(unit: str) -> list[str]:
     """What comes before a program, where the unit is there that ends services with the machine:
-    the program is ended after it then. As part of a login it would be before, amid requests."""
-    words = ["systemctl", "--user", "--quiet", "is-active", UNIT]
-    if _RUNTIME not in os.environ:
+    the program is ended after it then. As part of a login it would be before, amid requests; what
+    the unit itself starts is ended after it as it is."""
+    words = ["systemctl", "--user", "show", "--property=ActiveState", "--value", unit]
+    if _RUNTIME not in os.environ or _inside(unit):
         return []
     try:
         done = subprocess.run(
@@ -71,7 +88,7 @@ def _beside_the_unit() -> list[str]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
-    if done.returncode != 0:
+    if done.stdout.decode("utf-8", "replace").strip() not in _ENDS:
         return []
     scope = [
         "systemd-run",
@@ -79,8 +96,16 @@ def _beside_the_unit() -> list[str]:
         "--scope",
         "--quiet",
         "--collect",
-        f"--property=Before={UNIT}",
+        f"--property=Before={unit}",
         # Else one that runs out of memory ends all of it, its supervisor too (systemd 253).
         "--property=Delegate=yes",
     ]
     return [*scope, "--", "env", f"--unset={_RUNTIME}"]
+
+
+def _inside(unit: str) -> bool:
+    """Whether this program is part of the unit."""
+    try:
+        return any(line.endswith(f"/{unit}") for line in _GROUPS.read_text().splitlines())
+    except OSError:
+        return False
