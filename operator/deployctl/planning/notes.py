@@ -133,13 +133,18 @@ def _one_gpu_holds(choice: ContextChoice) -> str | None:
     planner, settings = choice.planner, choice.memory.settings
     one = planner.given(tensor_parallel_size=None, pipeline_parallel_size=None)
     one = one.given(max_model_len=settings.length)
-    if not one.runs(Sharding()) or not one.measure(Sharding()).fits:
+    if not one.runs(Sharding()) or not (alone := one.measure(Sharding())).fits:
         return None
     count = settings.sharding.gpus
-    return (
+    told = (
         f"One GPU holds the model with these {settings.length:,} tokens: without the split, "
-        f"--replicas {count} answers more requests with the same GPUs, since none waits for "
-        "another; the split answers a single request sooner, and has more KV cache for each."
+        f"--replicas {count} has more throughput with the same GPUs, since none waits for another"
+    )
+    if not planner.runs(settings.sharding):
+        return f"{told}."
+    return (
+        f"{told}, and holds {count * alone.concurrency:,.1f} full requests at once in all; the "
+        f"split answers a single request sooner, and holds {choice.memory.concurrency:,.1f}."
     )
 
 

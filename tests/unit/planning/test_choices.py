@@ -14,7 +14,7 @@ def test_the_smallest_split_that_fits_and_replicas_of_what_is_left(config, plan)
 def test_it_says_where_replicas_beat_the_split_that_is_asked_for(config, plan):
     def said(**more):
         notes = plan(config("llama-8b"), gpu="l4", max_model_len=8192, **more).notes
-        return [note for note in notes if "--replicas 2 answers more" in note]
+        return [note for note in notes if "--replicas 2 has more throughput" in note]
 
     assert said(tensor_parallel_size=2)
     assert not said(tensor_parallel_size=2, gpus=4)  # two of it, which are replicas

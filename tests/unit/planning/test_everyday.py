@@ -113,7 +113,7 @@ def planned(monkeypatch):
     """`planned(name, card)`: what `deployctl plan` answers, and the error that it ends in."""
     monkeypatch.setenv("HF_TOKEN", "")
 
-    def ask(name, card):
+    def ask(name, card, *more):
         gpu, _, count = card.partition("*")
         known = CHECKPOINTS[name]
         documents = Documents(
@@ -126,6 +126,7 @@ def planned(monkeypatch):
         words = ["plan", "--model", known["repository"], "--gpu", gpu, "--output", "json"]
         if count:
             words += ["--gpus", count]
+        words += more
         answer = CliRunner().invoke(build(every=True), words)
         return ServingPlan.model_validate_json(answer.stdout), answer.exception
 
@@ -162,3 +163,42 @@ def test_it_cannot_start_and_what_would_help_is_said(planned, name, card, code, 
         assert plan.memory.weights_gib > plan.memory.gpu_total_gib, why
     else:
         assert "#" in reported or reported.startswith("https://"), why
+
+
+@pytest.mark.parametrize(
+    ("name", "card", "split"),
+    [
+        ("qwen2.5-7b-awq", "l4*4", 4),
+        ("qwen2.5-7b-awq", "rtx4090*2", 2),
+        ("qwen2.5-72b-awq", "a100-80gb*8", 8),
+    ],
+)
+def test_of_a_split_that_is_not_needed_both_ways_are_told_with_what_they_hold(
+    planned, name, card, split
+):
+    """Replicas of a large model each store its weights: they may hold less than half of it."""
+    plan, _ = planned(name, card, "--tensor-parallel-size", str(split))
+    [said] = [note for note in plan.notes if f"--replicas {split} " in note]
+    alone, _ = planned(name, card, "--replicas", str(split))
+    assert (alone.tensor_parallel_size, alone.max_model_len) == (1, plan.max_model_len)
+    held = float(said.partition(" full requests")[0].split()[-1])
+    assert held == pytest.approx(split * alone.max_concurrency, abs=0.1)
+    assert said.endswith(f"and holds {plan.max_concurrency:,.1f}.")
+    chosen, _ = planned(name, card)  # and nobody has to ask for it
+    assert (chosen.replicas, chosen.tensor_parallel_size) == (split, 1)
+    assert any("replicas scale better" in note for note in chosen.notes)
+
+
+def test_of_a_split_that_cannot_be_nothing_is_told_but_that_one_card_is_enough(planned):
+    plan, _ = planned("qwen2.5-7b-awq", "a100-80gb*8", "--tensor-parallel-size", "8")
+    assert [reason.code for reason in plan.reasons] == ["heads_not_divisible"]
+    [said] = [note for note in plan.notes if "--replicas 8 " in note]
+    assert "the split answers" not in said
+
+
+@pytest.mark.parametrize(("card", "verdict"), [("l4*4", "fits"), ("rtx4090*2", "does_not_fit")])
+def test_of_a_model_that_is_larger_than_a_card_no_replicas_are_advised(planned, card, verdict):
+    plan, _ = planned("qwen2.5-72b-awq", card)
+    assert plan.verdict == verdict
+    assert plan.replicas == 1
+    assert not any("replicas" in note for note in plan.notes)
