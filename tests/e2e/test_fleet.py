@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import yaml
@@ -86,6 +87,58 @@ def test_engines_that_all_ended_at_once_load_one_at_a_time(shell, tmp_path):
     for name in names:
         until(lambda name=name: told(name)["services"][0]["health"] == "serving")
     assert "deployctl: it is the engine's turn" in log(waiting)
+    assert shell.run("down", "-f", file)[0] == 0
+
+
+@pytest.fixture
+def two_cards(tmp_path, shell):
+    """An `nvidia-smi` that knows two cards, which nobody has."""
+    asked = "index, name, uuid, driver_version, memory.total [MiB], memory.reserved [MiB], "
+    asked += "memory.used [MiB], memory.free [MiB], compute_cap, mig.mode.current, persistence_mode"
+    cards = [
+        f"{index}, NVIDIA L4, GPU-{index}abc, 580.126.20, 23034 MiB, 467 MiB, 0 MiB, 22566 MiB, "
+        "8.9, [N/A], Enabled"
+        for index in range(2)
+    ]
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("\n".join(["#!/bin/sh", "cat <<'END'", asked, *cards, "END", ""]))
+    program.chmod(0o755)
+    shell.environment["PATH"] = f"{program.parent}{os.pathsep}{shell.environment['PATH']}"
+
+
+def test_three_models_have_the_cards_and_shares_that_were_planned(shell, two_cards, tmp_path):
+    names = ("one", "two", "three")
+    services = [
+        {"model": str(shell.model), "name": name, "port": ports.free(), "target": "process"}
+        for name in names
+    ]
+    file = tmp_path / "fleet.yaml"
+    file.write_text(yaml.safe_dump_all([{"fleet": [{"gpu": "auto"}]}, *services]))
+    code, out, err = shell.run("plan", "-f", file, "--output", "json")
+    assert code == 0, err
+    plan = json.loads(out)
+    planned = {
+        share["service"]: (str(number), f"{share['share']:g}")
+        for number, card in enumerate(plan["cards"])
+        for share in card["shares"]
+    }
+    assert len(planned) == 3
+    assert {card for card, _ in planned.values()} == {"0", "1"}
+    code, out, err = shell.run("up", "-f", file, "--output", "json")
+    assert code == 0, err
+    assert [each["service"] for each in json.loads(out)["services"]] == plan["order"]
+    mine = json.loads(shell.run("status", "--target", "process", "--output", "json")[1])["services"]
+    assert {status["service"] for status in mine} == {*names}
+    for status in mine:
+        assert status["health"] == "serving"
+        words, environment = (
+            Path(f"/proc/{status['pid']}/{what}").read_text().split("\0")
+            for what in ("cmdline", "environ")
+        )
+        share = words[words.index("--gpu-memory-utilization") + 1]
+        [card] = [each for each in environment if each.startswith("CUDA_VISIBLE_DEVICES=")]
+        assert (card.partition("=")[2], share) == planned[status["service"]]
     assert shell.run("down", "-f", file)[0] == 0
 
 
