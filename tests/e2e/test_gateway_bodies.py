@@ -1,17 +1,22 @@
 """The gateway and bodies of requests that wait: nobody's is sent in the place of another's, and all
-arrive, also where a service leaves the gateway."""
+arrive, also where a service leaves the gateway. And bodies that stop coming in."""
 
 import contextlib
 import http.client
+import socket
+import ssl
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
+from tests.e2e import http2
 from tests.e2e.gateway_parts import ANSWERED, TURNED_AWAY, BareEngine, gateway_in
 
 import ports
-from deployctl.render.gateway import GatewayEntry
+from deployctl.render import caddy
+from deployctl.render.gateway import ROOT_CERTIFICATE, GatewayEntry
 from process_shell import PATIENCE_S, until
 
 
@@ -76,3 +81,60 @@ def test_who_waits_for_replicas_goes_to_the_one_engine_that_is_behind_no_gateway
         gateway.end_unused("tiny")
         assert [each.result() for each in answers] == [200] * len(bodies)
     assert bodies.items() <= alone.bodies.items()  # it is asked whether it is well, too
+
+
+LATE_S, SOON_S = 3.0, 30.0  # Caddy's own limit is a minute
+
+
+class LateEngine(BareEngine):
+    """Answers long after it has the whole of a body."""
+
+    def _answer(self, line, headers, body):
+        time.sleep(LATE_S)
+        return ANSWERED
+
+
+@pytest.fixture(scope="module")
+def connect(tmp_path_factory):
+    """Opens a connection of either HTTP to a gateway that waits a second for a body."""
+    engine, port, folder = LateEngine(), ports.free(), tmp_path_factory.mktemp("gateway")
+    wanted = {"exposed": False, "domain": "localhost", "tls": "internal", "hold_s": 30}
+
+    def opened(*protocols):
+        trust = ssl.create_default_context(cafile=folder / ROOT_CERTIFICATE)
+        trust.set_alpn_protocols(protocols)
+        plain = socket.create_connection(("127.0.0.1", port), timeout=SOON_S)
+        return trust.wrap_socket(plain, server_hostname="localhost")
+
+    def signed():
+        with contextlib.suppress(OSError), opened("http/1.1"):
+            return True
+
+    with pytest.MonkeyPatch.context() as patch, gateway_in(folder, "tiny") as made:
+        patch.setattr(caddy, "BODY_IDLE_S", 1)
+        made.admit(GatewayEntry(service="tiny", port=port, **wanted), engine.address)
+        until(signed)
+        yield opened
+    engine.end()
+
+
+@pytest.mark.parametrize(
+    ("length", "body", "told"),
+    [(10, b"x" * 10, {200}), (400_000, b"x" * 400_000, {200}), (400_000, b"x" * 10, {408, 499})],
+    ids=["whole", "long", "stops"],
+)
+def test_a_body_that_stops_coming_ends_its_request(connect, length, body, told):
+    with connect("http/1.1") as connection, connection.makefile("rb") as answer:
+        head = f"POST /tiny/v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}"
+        connection.sendall(head.encode() + b"\r\n\r\n" + body)
+        assert int(answer.readline().split()[1]) in told
+        if told != {200}:
+            answer.read()  # to the connection's end
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_stream_of_http2_whose_body_stops_coming_is_ended(connect, whole):
+    with contextlib.closing(http2.Connection(connect(*http2.ALPN))) as connection:
+        stream = connection.begin("/tiny/v1/completions", "localhost")
+        connection.send(stream, b"x" * 10, end=whole)
+        assert connection.is_ok(stream) is whole

@@ -11,6 +11,9 @@ TRANSPORT: dict[str, Any] = {
     "compression": False,
 }
 
+# Without a byte of a request's body. A rate may not be asked for: Caddy counts from a request's
+# beginning, and one that was held has sent nothing for minutes.
+BODY_IDLE_S = 60
 
 # Of an error in a request: no engine has begun it. Caddy says so of dialling, and of none to dial;
 # 503 is also what a door said that let nobody in.
@@ -18,13 +21,19 @@ NEVER_BEGAN = '{http.error.message}.startsWith("dial ") || {http.error.status_co
 
 
 def failures() -> list[dict[str, Any]]:
-    """What clients are told where no engine answered: it never began, or it ended meanwhile."""
+    """What clients are told where no engine answered: it never began, their body did not come in,
+    or it ended meanwhile."""
     late = "no engine took the request in time; try again"
     waited = error(503, late, "service_unavailable", retry_after=10)
     cut = error(
         "{http.error.status_code}", "the engine ended before it had answered", "server_error"
     )
-    return [route([{"expression": NEVER_BEGAN}], waited), route(None, cut)]
+    stalled = error(408, f"no byte of the body came for {BODY_IDLE_S} s", "invalid_request_error")
+    return [
+        route([{"expression": NEVER_BEGAN}], waited),
+        route([{"expression": "{http.error.status_code} == 504"}], stalled),  # no other limit
+        route(None, cut),
+    ]
 
 
 def error(

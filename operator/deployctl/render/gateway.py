@@ -60,7 +60,7 @@ NOBODY = "unix/nobody.sock"  # another: an update failed, and nothing is to come
 REFUSED = "x-deployctl-refused"  # of a door's answer to a request that no engine has seen
 TRY_S = 0.25  # between two attempts to reach an engine
 SEEN_S = 2.0  # until a pool has seen that one of its engines is back: see caddy.pool
-LEAST_VERSION = (2, 11, 4)  # of Caddy: 2.11.3 sends what it has left of a body again
+LEAST_VERSION = (2, 11, 7)  # of Caddy: 2.11.6 cuts every stream after a minute
 HTTP_PORT = 8080
 ENGINE_PORT = 8000  # inside its container
 MONITOR_PORT = 20190  # of one in a container, where nobody else has it
@@ -267,6 +267,7 @@ def _server(entries: Sequence[GatewayEntry], *, contained: bool) -> dict[str, An
         "protocols": ["h1", "h2"] if first.domain else ["h1"],
         "max_header_bytes": 16 << 10,  # of Caddy 2.11.4 a megabyte
         "read_header_timeout": "30s",
+        "read_idle_timeout": f"{caddy.BODY_IDLE_S}s",
         "idle_timeout": "5m",
         "automatic_https": {"disable": True},
         "routes": [*routes, route(None, error(404, nothing, "not_found_error"))],

