@@ -13,6 +13,8 @@ from deployctl.errors import (
     TargetError,
 )
 from deployctl.operations.deploy import deployment
+from deployctl.operations.deploy.deployment import Deployment
+from deployctl.spec import ServiceSpec
 
 
 @pytest.mark.parametrize(
@@ -26,7 +28,7 @@ from deployctl.operations.deploy import deployment
     ],
 )
 def test_it_is_told_wherever_something_may_have_changed(monkeypatch, error, times):
-    told = []
+    told, wanted = [], Deployment(ServiceSpec(model="m"))
 
     def changed(*_):
         assert told == []
@@ -36,10 +38,10 @@ def test_it_is_told_wherever_something_may_have_changed(monkeypatch, error, time
     monkeypatch.setattr(deployment, "_up", changed)
     monkeypatch.setattr(deployment, "keep_in_step", told.append)
     if error is None:
-        deployment.up("a deployment", "tell")
+        deployment.up(wanted, "tell")
     else:
         with pytest.raises(error):
-            deployment.up("a deployment", "tell")
+            deployment.up(wanted, "tell")
     assert told == ["tell"] * times
 
 
