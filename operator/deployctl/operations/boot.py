@@ -44,7 +44,7 @@ _CLOSES, _POLL_S = 50, 0.1  # looks at a gateway until it takes no more requests
 _STOP_S = 100
 # For another deployctl to end what it does with a service that is to be stopped. What is left of
 # _STOP_S is its requests' and its engine's.
-_LOCKED_S = 20.0
+_LOCKED_S = 15.0
 
 
 _PACKAGE = Path(__file__).parents[1]
@@ -184,7 +184,7 @@ def stop(
     """Stops each service of the target process that serves, all at once, once its requests under
     way have ended or had a minute to do so; then nothing of them runs, the gateway neither. On
     record they serve, so that `start` brings them back. One that another deployctl changes is
-    waited for, and left to that where it takes longer than 20 s.
+    waited for, and left to that where it takes longer than 15 s.
 
     Raises:
         StateError: the records cannot be read.
