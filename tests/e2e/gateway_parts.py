@@ -53,8 +53,8 @@ class BareEngine:
     """Has one request a connection; of its answer, which has no body, `_answer` gives the first
     lines, or none."""
 
-    def __init__(self):
-        self._server = socket.create_server(("127.0.0.1", 0), backlog=100)
+    def __init__(self, port=0):
+        self._server = socket.create_server(("127.0.0.1", port), backlog=100)
         self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
 

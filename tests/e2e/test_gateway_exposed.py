@@ -4,6 +4,7 @@ that comes by an address other than loopback gets to the engine that asks for no
 import contextlib
 import http.client
 import itertools
+import json
 import os
 import re
 import signal
@@ -35,9 +36,9 @@ HABITS = {
 class Engine(BareEngine):
     """Lets in who has the key; everybody, where there is none. `asked`: how often it was."""
 
-    def __init__(self, key=None):
+    def __init__(self, key=None, port=0):
         self._key, self.asked = key, 0
-        super().__init__()
+        super().__init__(port)
 
     def _answer(self, line, headers, body):
         if b"/health " in line:
@@ -199,18 +200,34 @@ def test_no_stranger_gets_to_an_engine_that_wants_no_key(tmp_path, tls, shared):
         assert free.asked == 0
 
 
-def test_another_engine_on_the_port_of_one_that_died_is_not_what_strangers_get(shell):
-    """The gateway led them there still, and that one wants no key: it is not exposed."""
+def test_what_is_on_the_port_of_an_engine_that_died_is_not_what_strangers_get(shell):
+    """The gateway led them there still: to a program of anybody's, with no deployctl beside; and to
+    an engine that wants no key, for it is not exposed."""
     needs_caddy()
     port, host = ports.free(), outside()
-    code, _, err = shell.up("--gateway", "--expose", "--gateway-port", port, "--hold", "1")
+    words = ["--gateway", "--expose", "--gateway-port", port, "--hold", "1"]
+
+    def asked():
+        with contextlib.suppress(OSError, http.client.HTTPException):  # the gateway is down
+            return answer(f"http://{host}:{port}", "/tiny/v1/models")[0]
+
+    code, _, err = shell.up(*words, "--watchdog", "restarts=0")
     assert code == 0, err
+    os.kill(shell.status(0)["pid"], signal.SIGKILL)
+    until(lambda: not carrying(shell.state / "process"))  # it was given up
+    program = Engine(port=shell.port)
+    proxy = json.loads((shell.state / "gateway" / "engine.json").read_text())["pid"]
+    os.kill(proxy, signal.SIGKILL)  # and is started again
+    assert (until(asked), program.asked) == (503, 0)
+    program.end()
+    code, _, err = shell.up(*words)
+    assert (code, until(asked)) == (0, 401), err
     for pid in carrying(shell.state / "process"):  # and so does its supervisor
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     until(lambda: not carrying(shell.state / "process"))
     code, _, err = shell.up("--name", "other")
     assert code == 0, err
-    assert "requests for tiny wait, for its engine, which has ended, had port" in err
+    assert f"requests for tiny wait: its engine at 127.0.0.1:{shell.port} has ended" in err
     assert answer(f"http://127.0.0.1:{shell.port}", "/v1/models")[0] == 200
-    assert answer(f"http://{host}:{port}", "/tiny/v1/models")[0] == 503
+    assert asked() == 503

@@ -61,6 +61,28 @@ def test_it_runs_on_the_cpus_that_it_is_told(driver, started, monkeypatch):
     assert os.sched_getaffinity(driver.state(started()).pid) == {core}
 
 
+def test_while_it_is_to_be_started_again_no_other_engine_gets_its_port(
+    driver, started, make_release, tmp_path
+):
+    """It was taken, by one that the gateway exposed: whoever asked for that got this one next."""
+    hold = tmp_path / "loaded"
+    hold.touch()
+    release = started(hold=str(hold))
+    until((driver._run(release).folder / "door" / "alive.json").exists)  # its watchdog saw it serve
+    hold.unlink()  # so the next one listens only once it is there again
+    os.kill(driver.state(release).pid, signal.SIGKILL)
+    until(lambda: driver.state(release).restarts.number == 1)
+    exposed = make_release(name="exposed", port=release.spec.port)
+    with pytest.raises(PortTakenError, match="is that of another engine, which is down"):
+        driver.preflight(exposed, None)
+    with pytest.raises(StateError, match="another engine has its port"):
+        driver.start(exposed, ignore)
+    behind = make_release(name="exposed", port=release.spec.port, gateway=True)
+    assert driver._command(behind).port != release.spec.port
+    hold.touch()
+    until(lambda: ask(driver.endpoint(release), 2.0).ok)
+
+
 def test_it_runs_answers_and_stops(driver, started):
     release = started()
     run = driver._run(release).folder

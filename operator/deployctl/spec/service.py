@@ -130,8 +130,8 @@ class ServiceSpec(BaseModel):
     )
     replicas: int | None = option(
         None,
-        "Copies of the engine; on a host they stand behind a gateway. [default: what the GPUs "
-        "allow]",
+        "Copies of the engine, one or more; on a host several stand behind a gateway. [default: "
+        "what the GPUs allow]",
         "Engine",
         ge=1,
         le=1024,

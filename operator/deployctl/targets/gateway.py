@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from deployctl.errors import TargetError
 from deployctl.events import Event, Tell, silent
@@ -26,7 +25,7 @@ from deployctl.render import gatewayrefusals
 from deployctl.render.gateway import GatewayEntry
 from deployctl.targets import through
 from deployctl.targets.gatewayfiles import GatewayFiles
-from deployctl.targets.gatewayrecords import MONITOR, GatewayRecords, HeldSince
+from deployctl.targets.gatewayrecords import MONITOR, GatewayRecords, HeldSince, Knowledge
 from deployctl.targets.gatewayturns import GatewayTurns, Turn
 from deployctl.targets.proxies import GatewayProxy
 
@@ -40,14 +39,7 @@ _ANEW = (
 )
 
 
-class Changes(NamedTuple):
-    """What a target knows of its services, by their names."""
-
-    at_work: Callable[[str], bool] = lambda service: True  # a deployctl changes it now
-    gone: Callable[[str], bool] = lambda service: False  # there is no such service any more
-
-
-_UNKNOWN = Changes()
+_UNKNOWN = Knowledge()
 
 
 class Gateway:
@@ -58,18 +50,18 @@ class Gateway:
         files: GatewayFiles,
         proxy: GatewayProxy,
         *,
-        changes: Changes = _UNKNOWN,
+        known: Knowledge = _UNKNOWN,
         ask: Callable[[GatewayEntry, Path | None], str | None] = through.ask,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`ask` says why no request comes to an engine."""
         self._files = files
-        self._records = GatewayRecords(files, changes.gone)
+        self._records = GatewayRecords(files, known)
         self._proxy = proxy
         self.contained = proxy.contained  # it reaches no engine but those on its own network
         self._ask = ask
-        at_work = self.at_work = changes.at_work
+        at_work = self.at_work = known.at_work
         self._turns = GatewayTurns(files, self._records, at_work, clock=clock, sleep=sleep)
         self._clock = clock
         self._sleep = sleep
@@ -310,6 +302,7 @@ class Gateway:
         runs, contained = self._proxy.runs(), self._proxy.contained
         if not runs and not known:
             return
+        self.vacate(turn.tell)
         port = self._monitor_at({each.port for each in known}, runs=runs)
         configuration = rendered.configuration(entries, monitor_port=port, contained=contained)
         ready = all(self._proxy.ready_for(each) for each in known)

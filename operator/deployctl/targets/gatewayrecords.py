@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from deployctl.errors import StateError, TargetError
+from deployctl.events import Event, Tell, silent
 from deployctl.render import gateway as rendered
 from deployctl.render.gateway import GatewayEntry
 from deployctl.targets.gatewayfiles import GatewayFiles
@@ -22,6 +23,15 @@ from deployctl.targets.waits import Waits, waits_of
 
 MONITOR = "monitor_port"
 _SERVICES, _HELD, _COMING = "services", "held", "coming"
+
+
+class Knowledge(NamedTuple):
+    """What a target knows of its services, by their names."""
+
+    at_work: Callable[[str], bool] = lambda service: True  # a deployctl changes it now
+    gone: Callable[[str], bool] = lambda service: False  # there is no such service any more
+    # Where its engines are; None: nobody else comes to have the address of one that died.
+    engines: Callable[[str], Collection[str]] | None = None
 
 
 class HeldSince(NamedTuple):
@@ -34,10 +44,9 @@ class HeldSince(NamedTuple):
 class GatewayRecords:
     """The services that a gateway stands before, how each is led, and those that are to come."""
 
-    def __init__(self, files: GatewayFiles, gone: Callable[[str], bool]) -> None:
-        """`gone` says of a service by its name that there is no such one any more."""
+    def __init__(self, files: GatewayFiles, known: Knowledge) -> None:
         self._files = files
-        self._gone = gone
+        self._gone, self._engines = known.gone, known.engines
 
     def entries(self) -> list[GatewayEntry]:
         """The services that it stands before.
@@ -112,22 +121,25 @@ class GatewayRecords:
                 if address is not None:
                     self._files.write(_upstream(name), address)
 
-    def vacate(self, address: str, service: str) -> list[str]:
-        """Before an engine of this service listens at an address: has requests of others wait that
-        are led there, for what died there may have been exposed, and this may ask for no key.
-        Returns whose.
+    def vacate(self, tell: Tell = silent) -> None:
+        """Has requests wait that are led where no engine of their service is any more, and says so:
+        another program may have that address, or be about to.
 
         Raises:
             StateError: a record cannot be read, or written.
         """
-        led = []
+        engines = self._engines
+        if engines is None:
+            return
         for each in self.entries():
-            for name in each.upstreams if each.service != service else ():
+            for name in each.upstreams:
                 there = {self._files.read(_upstream(one)) for one in (name, _earlier(name))}
-                if address in there:
+                there -= {None, rendered.HELD, rendered.NOBODY}
+                # Asked afterwards: whoever leads to a new one at this moment has started it.
+                if there and (left := there - {*engines(each.service)}):
                     self._lead(name, rendered.NOBODY)
-                    led.append(each.service)
-        return led
+                    ended = f"its engine at {left.pop()} has ended"
+                    tell(Event("warning", f"requests for {each.service} wait: {ended}"))
 
     def hold(self, entry: GatewayEntry, replicas: Collection[int] | None) -> None:
         """Has its new requests wait; with `replicas`, none goes to these of its engines."""

@@ -3,8 +3,9 @@
 import json
 
 from deployctl.render.gateway import GatewayEntry
-from deployctl.targets.gateway import Changes, Gateway
+from deployctl.targets.gateway import Gateway
 from deployctl.targets.gatewayfiles import FolderFiles
+from deployctl.targets.gatewayrecords import Knowledge
 
 ADDRESS = "127.0.0.1:8000"
 
@@ -48,15 +49,15 @@ class MemoryProxy:
 
 
 class Machine:
-    def __init__(self, folder):
+    def __init__(self, folder, engines=None):
         self.now, self.proxy = 0.0, MemoryProxy()
         self.proxy.folder = folder
         self.waking = lambda: None
         self.says = []  # why no request comes to an engine, one after another
         self.killed, self.gone = set(), set()
-        changes = Changes(lambda name: name not in self.killed, self.gone.__contains__)
+        known = Knowledge(lambda name: name not in self.killed, self.gone.__contains__, engines)
         world = {"clock": lambda: self.now, "sleep": self._sleep, "ask": self._ask}
-        world["changes"] = changes
+        world["known"] = known
         self.gateway = Gateway(FolderFiles(folder), self.proxy, **world)
         self.folder = folder
 

@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 
 import pytest
-from tests.unit.targets.gateways import ADDRESS, ports, wanting
+from tests.unit.targets.gateways import ADDRESS, Machine, ports, wanting
 
 from deployctl.errors import InputError, StateError, TargetError
 from deployctl.render.gateway import HELD, NOBODY, TRY_S
@@ -88,26 +88,62 @@ def test_who_came_from_outside_and_the_proxy_has_still_is_led_by_no_address_of_l
     assert f"{{file.upstreams/{name}}}" in json.dumps(machine.proxy.loaded[-1])
 
 
-def test_where_another_engine_listens_nobody_is_led_who_was_led_to_one_that_died(machine):
-    machine.gateway.admit(wanting(exposed=True, replicas=2), ADDRESS, "127.0.0.1:8001")
-    assert machine.gateway.vacate(ADDRESS, "tiny") == []
-    assert machine.gateway.vacate("127.0.0.1:9000", "other") == []
-    assert machine.gateway.vacate("127.0.0.1:8001", "other") == ["tiny"]
-    assert [machine.address(f"tiny.exposed.{n}") for n in range(2)] == [ADDRESS, NOBODY]
+def test_nobody_is_led_to_an_engine_that_died_and_those_of_one_that_lives_are(live, told):
+    """One that its watchdog is about to start again lives, and keeps its requests."""
+    live.gateway.admit(wanting(exposed=True, replicas=2), ADDRESS, "127.0.0.1:8001")
+    live.gateway.vacate(told.append)
+    assert told == []
+    live.engines["tiny"] = [ADDRESS]
+    live.gateway.vacate(told.append)
+    assert [live.address(f"tiny.exposed.{n}") for n in range(2)] == [ADDRESS, NOBODY]
+    what = "requests for tiny wait: its engine at 127.0.0.1:8001 has ended"
+    assert [each.text for each in told] == [what]
+    live.gateway.hold("tiny")
+    live.engines["tiny"] = []
+    live.gateway.vacate(told.append)
+    assert (live.gateway.held("tiny") is not None, len(told)) == (True, 1)
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+def test_another_service_s_up_leads_no_stranger_where_an_engine_was(live, told, restarted):
+    """The machine was restarted, or it died alone, and a program of somebody's has its port."""
+    live.gateway.admit(wanting(exposed=True), ADDRESS)
+    live.proxy.alive = not restarted
+    live.engines = {"other": ["127.0.0.1:9000"]}
+    apply, seen = live.proxy.apply, []
+    live.proxy.apply = lambda *given: (seen.append(live.address("tiny.exposed")), apply(*given))
+    live.gateway.admit(wanting("other", port=9090), "127.0.0.1:9000", tell=told.append)
+    assert seen == [NOBODY]
+    assert live.address("other") == "127.0.0.1:9000"
 
 
 @pytest.fixture
-def earlier(machine):
+def live(tmp_path):
+    """A gateway that is told where engines are: by service, in `engines`."""
+    made = Machine(tmp_path, lambda service: made.engines.get(service, ()))
+    made.engines = {"tiny": [ADDRESS, "127.0.0.1:8001"]}
+    return made
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def earlier(live):
     """An exposed service as an earlier deployctl left it: its proxy reads files of other names."""
-    machine.gateway.admit(wanting(exposed=True, replicas=2), ADDRESS, "127.0.0.1:8001")
-    for path in (machine.folder / "upstreams").iterdir():
+    live.gateway.admit(wanting(exposed=True, replicas=2), ADDRESS, "127.0.0.1:8001")
+    for path in (live.folder / "upstreams").iterdir():
         path.rename(path.with_name(path.name.replace(".exposed", "")))
-    assert addresses(machine) == [ADDRESS, "127.0.0.1:8001"]
-    return machine
+    assert addresses(live) == [ADDRESS, "127.0.0.1:8001"]
+    return live
 
 
 def test_what_an_earlier_deployctl_exposed_is_led_on_when_another_service_comes(earlier):
     """It was led to a file that was not there, until its own next `up`."""
+    earlier.engines = {"tiny": [ADDRESS, "127.0.0.1:8001", "127.0.0.1:8002"]}
+    earlier.engines["other"] = ["127.0.0.1:9000"]
     earlier.gateway.admit(wanting("other", port=9090), "127.0.0.1:9000")
     there = [earlier.address(f"tiny.exposed.{n}") for n in range(2)]
     assert there == [ADDRESS, "127.0.0.1:8001"]
@@ -122,7 +158,8 @@ def test_nobody_is_led_by_what_an_earlier_deployctl_wrote_to_one_that_asks_for_n
     assert addresses(earlier) == [HELD, HELD]
     earlier.gateway.lead("tiny", ADDRESS, "127.0.0.1:8001")
     assert addresses(earlier) == [ADDRESS, "127.0.0.1:8001"]
-    assert earlier.gateway.vacate("127.0.0.1:8001", "other") == ["tiny"]
+    earlier.engines = {"tiny": [ADDRESS]}
+    earlier.gateway.vacate()
     assert addresses(earlier) == [ADDRESS, NOBODY]
 
 

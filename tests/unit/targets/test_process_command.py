@@ -93,7 +93,7 @@ def test_each_replica_has_a_port_and_cards_of_its_own(make_release, tmp_path):
 def test_another_port_is_told_to_the_engine_and_to_its_watchdog(make_release, tmp_path):
     command, run = Command(make_release(gateway=True).bundle, port=9001), RunFolder(tmp_path / "r")
     assert command.arguments[command.arguments.index("--port") + 1] == "9001"
-    job = run.prepare(command, "python", grace_s=1.0, turns=tmp_path)
+    job = run.prepare(command, "python", grace_s=1.0, state=tmp_path)
     assert json.loads(job.read_text())["watchdog"]["port"] == 9001
     assert run.port() is None  # nothing was started
     (run.folder / "supervisor.json").write_text('{"pid": 1, "start": 0, "boot": "b"}')
@@ -128,7 +128,7 @@ def test_each_replica_is_told_the_cpus_near_its_cards(make_release, tmp_path, mo
     def told(bundle, number, *arguments):
         run, command = RunFolder(tmp_path / str(number)), Command(bundle, number)
         command.arguments += arguments
-        job = run.prepare(command, "python", grace_s=1.0, turns=tmp_path)
+        job = run.prepare(command, "python", grace_s=1.0, state=tmp_path)
         return json.loads(job.read_text())["cpus"]
 
     monkeypatch.setattr(cores, "near", lambda cards, _: [int(card) for card in cards])

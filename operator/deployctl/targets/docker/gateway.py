@@ -28,8 +28,9 @@ from deployctl.targets.docker import commands, enginelock, preflight, siblings, 
 from deployctl.targets.docker.engine import DockerEngine
 from deployctl.targets.docker.gatewayvolume import VolumeFiles
 from deployctl.targets.docker.records import EngineRecords
-from deployctl.targets.gateway import CONFIGURATION, NEXT, Changes, Gateway
+from deployctl.targets.gateway import CONFIGURATION, NEXT, Gateway
 from deployctl.targets.gatewayfiles import GatewayFiles
+from deployctl.targets.gatewayrecords import Knowledge
 from deployctl.targets.history import Release
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ class DockerGateway(Gateway):
         folder = settings.state_dir / "docker-gateway"
         files = VolumeFiles(engine, run, self.image, folder)
         proxy = ContainedCaddy(engine, run, files, self.image, folder)
-        super().__init__(files, proxy, changes=Changes(self._at_work, self._gone), ask=self._asked)
+        super().__init__(files, proxy, known=Knowledge(self._at_work, self._gone), ask=self._asked)
 
     def _at_work(self, service: str) -> bool:
         return enginelock.at_work(self._engine().carriers, service)

@@ -22,15 +22,16 @@ from deployctl.files import make_folder, state_error, write_private
 from deployctl.render import door, gateway
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
-from deployctl.targets import guards, keys
+from deployctl.targets import keys
 from deployctl.targets.driver import OFFLINE, Downloader, EngineState
-from deployctl.targets.gateway import Changes, Gateway
+from deployctl.targets.gateway import Gateway
 from deployctl.targets.gatewayfiles import FolderFiles
 from deployctl.targets.history import Release, numbered, replicas
 from deployctl.targets.process import logfile, preflight, procfs
 from deployctl.targets.process.caddy import Caddy
 from deployctl.targets.process.command import MARKER, Command, environment
 from deployctl.targets.process.runs import RunFolder, run_of
+from deployctl.targets.process.services import known
 from deployctl.targets.process.starting import supervise, unit_of
 
 GRACE_S = 15.0  # from SIGTERM to SIGKILL, for the engine
@@ -61,15 +62,9 @@ class ProcessDriver:
         self._sleep = sleep
         folder = settings.state_dir / "gateway"
         files, proxy = FolderFiles(folder), Caddy(folder, who=procfs.listener)
-        changes = Changes(self._at_work, self._gone)
-        self.gateway = Gateway(files, proxy, changes=changes, clock=clock, sleep=sleep)
+        told = known(settings.state_dir / self.target)
+        self.gateway = Gateway(files, proxy, known=told, clock=clock, sleep=sleep)
         self._begun: set[Path] = set()  # folders of the runs that we have started
-
-    def _at_work(self, service: str) -> bool:
-        return guards.signer_lives(self._state / self.target / service)
-
-    def _gone(self, service: str) -> bool:
-        return not (self._state / self.target / service / "releases").is_dir()
 
     def changing(self, service: str, command: str, tell: Tell) -> AbstractContextManager[None]:
         """Nobody changes it from elsewhere."""
@@ -125,11 +120,8 @@ class ProcessDriver:
         # A candidate takes over what the service has compiled, and leaves it what it compiles.
         cache = self._cache_of(release.candidate_of or release.service)
         make_folder(cache)
-        turns = self._state / "cards"
-        job = run.prepare(command, sys.executable, grace_s=GRACE_S, turns=turns)
-        for name in self.gateway.vacate(f"127.0.0.1:{command.port}", release.service):
-            ended = f"its engine, which has ended, had port {command.port}"
-            tell(Event("warning", f"requests for {name} wait, for {ended}"))
+        job = run.prepare(command, sys.executable, grace_s=GRACE_S, state=self._state)
+        self.gateway.vacate(tell)  # one that died may have had this port
         asks = release.plan.asks_the_hub and not release.plan.asks_for_its_model_alone
         child_environment = environment(
             command,
@@ -316,7 +308,8 @@ class ProcessDriver:
         """What is started. Behind a gateway, which is told where, one whose port is taken has
         another: the former engine is there until this one has answered, or somebody else is."""
         command = command_of(release)
-        taken = gateway.entry_of(release.bundle) and host.port_error(command.port, command.host)
+        behind = gateway.entry_of(release.bundle) is not None
+        taken = behind and preflight.port_error(command.host, command.port)
         return command_of(release, host.free_port()) if taken else command
 
     def _cache_of(self, service: str) -> Path:

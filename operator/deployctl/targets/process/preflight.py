@@ -1,16 +1,20 @@
 """What is checked before an engine is started as a process: cheap, and refusing with a fix."""
 
+import errno
+import os
 import re
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
-from deployctl.errors import EngineError, ModelError, TargetError
-from deployctl.host import refuse_taken
+from deployctl import host as machine
+from deployctl.errors import EngineError, ModelError, PortTakenError, TargetError
 from deployctl.planning.plan import ServingPlan
 from deployctl.targets.process import procfs
+from deployctl.targets.process.runs import reservation
 
+_SOCKETS = Path("/proc/net/unix")
 _VERSION = re.compile(r"""^__version__\s*=\s*(?:version\s*=\s*)?['"]([^'"]+)['"]""", re.MULTILINE)
 
 
@@ -101,6 +105,21 @@ def check_port(host: str, port: int) -> None:
     """Refuses when the port is taken; names who listens, where /proc tells.
 
     Raises:
-        PortTakenError: something listens there, or this user may not.
+        PortTakenError: something listens there, or will in a moment, or this user may not.
     """
-    refuse_taken(port, host, flag="--port", who=procfs.listener)
+    machine.refuse_taken(port, host, flag="--port", who=procfs.listener)
+    if port_error(host, port) is not None:
+        raise PortTakenError(
+            f"port {port} is that of another engine, which is down for the moment",
+            where=f"{host}:{port}",
+            hint="deployctl status says which; stop it, or choose another port with --port",
+        )
+
+
+def port_error(host: str, port: int) -> OSError | None:
+    """Why no engine can have a port; None: it can. One that waits to be started again does not
+    listen, and has it."""
+    error = machine.port_error(port, host)
+    if error is None and f" @{reservation(port)}\n" in _SOCKETS.read_text():
+        error = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    return error

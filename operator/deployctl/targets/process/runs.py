@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from deployctl import assets
 from deployctl.errors import StateError
 from deployctl.files import make_folder, state_error, write_private
-from deployctl.render import door
+from deployctl.render import door, gateway
+from deployctl.render.bundle import LOOPBACK
 from deployctl.render.process import (
     DOOR_FOLDER,
     DRAIN_FILE,
@@ -33,6 +34,12 @@ TRY_S = 60.0  # for the door to be tried: a loaded machine takes seconds to star
 JOB_FILE = "job.json"
 _HALTED = "halted"  # when the engine was stopped for a shutdown
 _MOST_BYTES = 64 * 1024  # of a file of the supervisor
+
+
+def reservation(port: int) -> str:
+    """The name, of Linux's abstract sockets, that a supervisor has for as long as it lives, and no
+    other beside it: while its engine is down, another's would take the port."""
+    return f"deployctl/{port}"
 
 
 class Exit(NamedTuple):
@@ -64,9 +71,10 @@ class RunFolder:
         self.secrets = folder / SECRETS_FOLDER
         self.drain = folder / DRAIN_FILE  # the door closes once it is there
 
-    def prepare(self, command: Command, python: str, *, grace_s: float, turns: Path) -> Path:
+    def prepare(self, command: Command, python: str, *, grace_s: float, state: Path) -> Path:
         """Makes the folder ready for a new start and returns the job's path. `python` has the
-        engine, which has `grace_s` to end when it is told to; `turns` the locks of shared cards.
+        engine, which has `grace_s` to end when it is told to; below `state` are the locks of shared
+        cards, and the gateway.
 
         Raises:
             StateError: the disk is full or not writable; nothing was started.
@@ -83,6 +91,7 @@ class RunFolder:
         told = {**command.watchdog, "port": command.port, "grace_s": grace_s}
         told["events"] = str(self.folder / restarts.EVENTS_FILE)
         if "cards" in command.watchdog:
+            turns = state / "cards"
             make_folder(turns)
             told |= {"turns": str(turns), "cards": command.shared_cards()}
         if command.door:
@@ -93,6 +102,12 @@ class RunFolder:
             "watchdog_folder": str(assets.path("deploy", "door")),
             "watchdog": told,
             "cpus": near_cards(command, os.environ),
+            "reserves": reservation(command.port),
+            "led": {
+                "from": str(state / "gateway" / gateway.UPSTREAMS),
+                "to": f"{LOOPBACK}:{command.port}",
+                "then": gateway.NOBODY,
+            },
         }
         job = self.folder / JOB_FILE
         write_private(job, json.dumps(document, indent=1, ensure_ascii=False).encode())

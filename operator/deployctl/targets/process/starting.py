@@ -71,7 +71,7 @@ def supervise(
         raise StateError(
             f"the supervisor did not start: {last[0] if last else 'there was no output'}",
             where=str(said),
-            hint="free disk space and check the folder's permissions; nothing runs",
+            hint="free disk space, check the folder's permissions, or try again; nothing runs",
         )
 
 

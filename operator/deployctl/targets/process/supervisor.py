@@ -9,11 +9,14 @@ at once. Its job says what to run; what became of it is written beside the job:
     exit.json         exit code or signal, when, and whether it was asked to stop
     events.jsonl      when the engine was started again and why; see deploy/door/engine_watchdog.py
     engine.log        what the engine wrote; engine.log.1 is the part before, of bounded size
+
+While it lives nobody else's engine has the port; once it ends the gateway leads nobody there.
 """
 
 import contextlib
 import json
 import os
+import socket
 import sys
 import threading
 from datetime import UTC, datetime
@@ -41,6 +44,29 @@ def _write(path: Path, document: dict[str, Any]) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
+
+
+def _reserve(name: str) -> socket.socket:
+    """Has a name of Linux's abstract sockets, which the kernel gives to one and takes back from
+    whoever has ended, however."""
+    reserved = socket.socket(socket.AF_UNIX)
+    try:
+        reserved.bind(f"\0{name}")
+    except OSError:
+        reserved.close()
+        sys.exit("another engine has its port, or is about to")
+    return reserved
+
+
+def _lead_nobody(led: dict[str, str]) -> None:
+    """Has requests wait that the gateway leads here. Each file is written where it is: if it was
+    replaced meanwhile, the new one stays, and a disk that is full has room for that."""
+    for path in Path(led["from"]).glob("[!.]*"):
+        with contextlib.suppress(OSError), path.open("r+", encoding="utf-8") as file:
+            if file.read() == led["to"]:
+                file.seek(0)
+                file.write(led["then"])
+                file.truncate()
 
 
 class _Log:
@@ -93,6 +119,7 @@ class _Supervisor:
         from engine_parent import Machine
         from engine_watchdog import Settings, Watchdog
 
+        reserved = _reserve(name) if (name := self._job.get("reserves")) else None
         if cpus := self._job.get("cpus"):
             os.sched_setaffinity(0, cpus)  # and of what it starts
         settings = Settings(**self._job["watchdog"])
@@ -105,9 +132,13 @@ class _Supervisor:
         copying = threading.Thread(target=log.copy, args=(reader,), daemon=True)
         copying.start()
         code = Watchdog(settings, machine).run(self._job["argv"], self._job["before"])
+        if led := self._job.get("led"):
+            _lead_nobody(led)
         os.close(writer)  # nobody else has it open any more
         copying.join()
         self._record(code, asked=machine.asked())
+        if reserved is not None:
+            reserved.close()
         return 0
 
     def _started(self, pid: int) -> None:
