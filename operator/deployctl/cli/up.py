@@ -82,17 +82,23 @@ def command(
     Kubernetes all at once, and one that fails stops no other. Services of a file that says the
     host's cards (fleet) get their shares of them, and come up in the order that fits.
 
-    With --verify the new revision is load-tested, and kept only if it meets --slo: otherwise
-    the previous one is restored, or was never touched, and the exit code is 5.
+    Behind the gateway of a host (--gateway, --domain, several --replicas) requests wait while an
+    engine is replaced, and none fails.
 
-    With --with-monitoring a Prometheus, an Alertmanager and a Grafana watch this host's services,
+    With --verify the new revision is load-tested, and kept only if it meets --slo: otherwise
+    the previous one is restored, or was never touched, and the exit code is 5. With
+    --with-monitoring a Prometheus, an Alertmanager and a Grafana watch this host's services,
     later ones too, until deployctl down --monitoring.
 
     [bold]Examples[/bold]
 
-      deployctl up --model Qwen/Qwen2.5-7B-Instruct-AWQ --gpu l4 --expose
-
       deployctl up --model Qwen/Qwen2.5-7B-Instruct-AWQ --gpu l4 --namespace llm
+
+      deployctl up --model Qwen/Qwen2.5-7B-Instruct-AWQ --gpu l4 --gateway --with-chat
+
+      deployctl up --model Qwen/Qwen2.5-7B-Instruct-AWQ --gpu l4 --expose --domain llm.example.com
+
+      deployctl up --model Qwen/Qwen2.5-7B-Instruct-AWQ --gpu l4 --replicas 4 --host ssh://ops@gpu1
 
       deployctl up -f service.yaml --verify --slo ttft_p95=500ms --rate 4 --output json
 
@@ -103,21 +109,31 @@ def command(
     [bold]Then[/bold]: deployctl status, deployctl logs -f NAME, deployctl smoke NAME,
     deployctl rollback NAME, deployctl down NAME.
     """
-    from deployctl.operations.bundle import chart_options
     from deployctl.operations.deploy.fleet import check_all
-    from deployctl.operations.prepare import read_recommendation
 
     planned = _planned(specs, fleet, {"--tuned": tuned, "--take-over": take_over})
     specs = list(planned.specs) if planned else specs
     told = _told(monitoring, receivers, specs)
-    chart = chart_options([str(spec.target) for spec in specs], files=values or [])
-    recommended = read_recommendation(tuned, tuned_anyway, specs, given)
-    deployments = [
-        replace(wanted, tuned=recommended, chart=chart, take_over=take_over)
-        for wanted in _deployments(specs, verification, verify, monitoring)
-    ]
+    wanted = _deployments(specs, verification, verify, monitoring)
+    of_all = {**_of_all(specs, given, tuned, tuned_anyway, values), "take_over": take_over}
+    deployments = [replace(each, **of_all) for each in wanted]
     check_all(deployments, planned)
     _bring_up(deployments, planned, output, partial(_watched, monitoring, told, specs[0].offline))
+
+
+def _of_all(
+    specs: list[ServiceSpec],
+    given: frozenset[str],
+    tuned: Path | None,
+    tuned_anyway: bool,
+    values: list[Path] | None,
+) -> dict[str, Any]:
+    """What is the same of every deployment: the recommendation, and the chart's values."""
+    from deployctl.operations.bundle import chart_options
+    from deployctl.operations.prepare import read_recommendation
+
+    chart = chart_options([str(spec.target) for spec in specs], files=values or [])
+    return {"tuned": read_recommendation(tuned, tuned_anyway, specs, given), "chart": chart}
 
 
 def _planned(
