@@ -17,7 +17,7 @@ from deployctl.cli.console import (
     tell,
     there,
 )
-from deployctl.errors import DeployctlError
+from deployctl.errors import DeployctlError, InterruptedByUserError
 from deployctl.events import Event, Tell
 from deployctl.units import duration
 
@@ -51,7 +51,8 @@ class RolloutProgress:
     def __exit__(self, failed: object, *_: object) -> None:
         if self._load is not None:
             self._load.end()
-        self._finish("✗" if failed else "✓")
+        begun = failed is InterruptedByUserError  # what was begun goes on: it is not waited for
+        self._finish("·" if begun else "✗" if failed else "✓")
 
     def __call__(self, event: Event) -> None:
         """Tells one event."""
@@ -136,7 +137,8 @@ def show_deployed(deployed: "Deployed") -> None:
     rows += [("chat", deployed.chat_url)] if deployed.chat_url else []
     rows += [("key", f"in {key_file}")] if key_file else []
     if deployed.operator_token_file:
-        rows.append(("token", f"in {deployed.operator_token_file}, for /metrics"))
+        at = endpoint.own if endpoint.gateway else ""  # which passes on no /metrics
+        rows.append(("token", f"in {deployed.operator_token_file}, for {at}/metrics"))
     if endpoint.inside and not endpoint.tunnel:
         _, namespace, *_ = endpoint.inside.split(".")
         context = deployed.release.spec.context

@@ -12,6 +12,7 @@ from deployctl.cli import rolloutprogress
 from deployctl.cli.loadprogress import LoadProgress
 from deployctl.cli.rolloutprogress import RolloutProgress, show_deployed, tell_gaps
 from deployctl.endpoint import Endpoint
+from deployctl.errors import InterruptedByUserError
 from deployctl.events import Event
 from deployctl.load.locust import Progress
 from deployctl.operations.deploy.deployed import Deployed
@@ -29,7 +30,7 @@ def said(capsys, *events, load=None, error=None):
                 tell(event)
             if error:
                 raise error
-    except KeyError:
+    except (KeyError, InterruptedByUserError):
         pass
     return re.sub(r"\d+(\.\d+)? m?s", "T", capsys.readouterr().err).splitlines()
 
@@ -52,6 +53,20 @@ def test_headings_stand_out_and_phases_say_when_they_began(capsys):
 def test_a_phase_that_fails_says_so(capsys):
     lines = said(capsys, Event("phase", "loading weights"), error=KeyError())
     assert lines == ["  loading weights (after T)", "  loading weights failed after T"]
+
+
+def test_what_ctrl_c_leaves_to_start_by_itself_has_not_failed(capsys):
+    """Of a former revision that was starting again it was said that its start had failed."""
+    lines = said(capsys, Event("phase", "loading weights"), error=InterruptedByUserError("stopped"))
+    assert lines == ["  loading weights (after T)"]
+
+
+def test_behind_a_gateway_metrics_are_at_the_engines_own_port(make_release, capsys):
+    """`url  http://127.0.0.1:8080/v1` and `token … for /metrics`: that of the gateway is 404."""
+    endpoint = Endpoint("http://127.0.0.1:8000", "tiny", None, gateway="http://127.0.0.1:8080")
+    token = Path("/state/tiny/operator_token")
+    show_deployed(Deployed(make_release(), "process", True, 1.0, 0.0, endpoint, None, token, None))
+    assert f"in {token}, for http://127.0.0.1:8000/metrics\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("token", [Path("/state/tiny/operator_token"), None])
