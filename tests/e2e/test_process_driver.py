@@ -254,7 +254,7 @@ def test_preflight_names_who_holds_the_port(driver, make_release):
 def test_preflight_takes_the_port_of_what_it_replaces(driver, make_release, started):
     old = started()
     driver.preflight(make_release(revision=2, port=old.spec.port), old)
-    with pytest.raises(PortTakenError):
+    with pytest.raises(PortTakenError, match=f"taken by the engine of {old.service} "):
         driver.preflight(make_release(revision=2, port=old.spec.port), None)
 
 

@@ -194,7 +194,7 @@ def admitted(wanted: GatewayEntry, others: Sequence[GatewayEntry]) -> GatewayEnt
                 raise InputError(
                     f"the gateway serves {other.service} on port {other.port} "
                     f"{'with' if one else 'without'} {what}, and {wanted.service} is to be served "
-                    f"{'without' if one else 'with'}",
+                    f"{'without' if one else 'with it'}",
                     where="gateway_port",
                     hint="give it a port of its own with --gateway-port",
                 )

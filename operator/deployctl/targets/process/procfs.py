@@ -17,6 +17,7 @@ from deployctl.targets.identity import Stat, stat
 from deployctl.targets.identity import alive as alive
 from deployctl.targets.identity import boot_id as boot_id
 from deployctl.targets.identity import identify as identify
+from deployctl.targets.process.command import MARKER
 
 
 def _all() -> Iterator[Stat]:
@@ -110,7 +111,8 @@ def resident_bytes(members: list[Identity]) -> int:
 
 
 def listener(port: int) -> str | None:
-    """Says who listens on a TCP port, as far as this user may know: `nginx (pid 12)`."""
+    """Says who listens on a TCP port, as far as this user may know: `nginx (pid 12)`, or
+    `the engine of chat (pid 12)`."""
     try:
         sockets = psutil.net_connections("tcp")
     except (psutil.Error, OSError):
@@ -125,7 +127,11 @@ def listener(port: int) -> str | None:
 
 def _name(pid: int) -> str:
     try:
-        words = psutil.Process(pid).cmdline()
+        process = psutil.Process(pid)
+        *_, kind, service, runs, _run = ("", "", "", *process.environ().get(MARKER, "").split("/"))
+        if (kind, runs) == ("process", "runs"):
+            return f"the engine of {service}"
+        words = process.cmdline()
     except psutil.Error:
         words = []
     return " ".join(filter(None, words[:3]))[:60] or "a process"
