@@ -107,8 +107,8 @@ def _explain(service: "ServiceStatus") -> None:
     story(f"{name}: {service.health}: {service.detail}")
     for line in service.log_tail:
         story(f"     | {line}", style="dim")
-    if service.health == "unknown":
-        story(f" hint: deployctl down {name} sets a damaged record aside", prefix=6)
+    if service.hint:
+        story(f" hint: {service.hint}", prefix=6)
     if service.health == "dead":
         story(f" hint: deployctl logs {name} shows more; deployctl up starts it again", prefix=6)
 

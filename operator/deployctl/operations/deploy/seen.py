@@ -46,6 +46,7 @@ class ServiceStatus(NamedTuple):
     status: str = "unknown"  # of the release
     health: Health = "unknown"
     detail: str = ""
+    hint: str = ""  # what to do where it is unknown
     url: str | None = None
     model: str | None = None
     gpu: str | None = None

@@ -200,4 +200,4 @@ def _look(settings: Settings, store: Store, ref: ServiceRef) -> ServiceStatus | 
     except DeployctlError as error:
         # One broken service must not hide the others.
         detail = f"{error.message} ({error.where})" if error.where else error.message
-        return ServiceStatus(ref.service, ref.target, detail=detail)
+        return ServiceStatus(ref.service, ref.target, detail=detail, hint=error.hint or "")

@@ -67,6 +67,25 @@ def test_a_replica_of_a_cluster_has_no_number(make_release, tmp_path, monkeypatc
     assert caught.value.where == "--replica"
 
 
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [("{", "deployctl down tiny stops"), ('{"version": 9}', "use that version of deployctl")],
+)
+def test_what_to_do_about_a_record_that_cannot_be_read(
+    tmp_path, monkeypatch, capsys, content, hint
+):
+    """Of a newer deployctl's it was said that `down` sets it aside, which refuses to."""
+    store = Store(tmp_path)
+    FileShelf(tmp_path / "process").write("tiny", 1, content.encode())
+    monkeypatch.setattr(services, "open_store", lambda: (Settings(), store))
+    [seen] = services.status()
+    assert seen.hint.startswith(hint)
+    monkeypatch.setattr(sys, "argv", ["deployctl", "status"])
+    with pytest.raises(SystemExit):
+        main()
+    assert f" hint: {hint}" in capsys.readouterr().err
+
+
 class Shared(FileShelf):
     """A shelf of which all is others'."""
 
