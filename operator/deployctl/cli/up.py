@@ -106,16 +106,15 @@ def command(
 
       deployctl up -f fleet.yaml
 
-    [bold]Then[/bold]: deployctl status, deployctl logs -f NAME, deployctl smoke NAME,
-    deployctl rollback NAME, deployctl down NAME.
+    [bold]Then[/bold]: deployctl status, logs -f NAME, smoke NAME, rollback NAME, down NAME.
     """
     from deployctl.operations.deploy.fleet import check_all
 
     planned = _planned(specs, fleet, {"--tuned": tuned, "--take-over": take_over})
     specs = list(planned.specs) if planned else specs
     told = _told(monitoring, receivers, specs)
-    wanted = _deployments(specs, verification, verify, monitoring)
     of_all = {**_of_all(specs, given, tuned, tuned_anyway, values), "take_over": take_over}
+    wanted = _deployments(specs, verification, verify, monitoring)
     deployments = [replace(each, **of_all) for each in wanted]
     check_all(deployments, planned)
     _bring_up(deployments, planned, output, partial(_watched, monitoring, told, specs[0].offline))
@@ -124,9 +123,9 @@ def command(
 def _of_all(
     specs: list[ServiceSpec],
     given: frozenset[str],
-    tuned: Path | None,
+    tuned: "Path | None",
     tuned_anyway: bool,
-    values: list[Path] | None,
+    values: "list[Path] | None",
 ) -> dict[str, Any]:
     """What is the same of every deployment: the recommendation, and the chart's values."""
     from deployctl.operations.bundle import chart_options
