@@ -47,6 +47,19 @@ class DefaultKey:
             if self.changes or keys.read_key(self._path) is None:
                 keys.place_key(self._path, self._wanted)
 
+    def make_up_for_lost(self, serving: ServiceSpec | None) -> None:
+        """Puts one in place of what serves where its own is gone: nobody could ask that.
+
+        Raises:
+            StateError: it cannot be written.
+        """
+        if serving is None or not serving.needs_api_key or self._before is not None:
+            return
+        with keys.locked(self._folder):
+            if keys.read_key(self._path) is None:
+                self._wanted = keys.place_key(self._path, self._wanted)
+                self._tell(Event("warning", "the service's API key was gone: it has a new one"))
+
     def restore(self) -> None:
         """Puts the one before back.
 

@@ -90,6 +90,7 @@ class Rollout:
             key = self._key(spec)
             adopted = self._settle(None if key.changes else bundle.digest)
             current = history.deployed(self._store.releases(self._ref))
+            key.make_up_for_lost(current.spec if current else None)
             wanted = {"spec": spec, "plan": plan, "bundle": bundle}
             if adopted is not None:
                 adopted = adopted.model_copy(update=wanted)
@@ -314,13 +315,9 @@ class Rollout:
         """Ends `release`, brings `previous` back, and says in the error how that went."""
         interrupted = isinstance(error, KeyboardInterrupt)
         begun = self._tools.clock() if self._silent is None else self._silent
+        failed = partial(self._record_failure, release, error)
         notes, gap_s = self._undoing.run(
-            release,
-            previous,
-            key,
-            wait=not interrupted,
-            begun=begun,
-            failed=partial(self._record_failure, release, error),
+            release, previous, key, wait=not interrupted, begun=begun, failed=failed
         )
         if gap_s is not None:
             self.gaps_s.append(gap_s)

@@ -3,7 +3,7 @@
 import pytest
 
 from deployctl.errors import EngineError
-from deployctl.targets import keyfile
+from deployctl.targets import keyfile, keys
 from deployctl.targets.store import ServiceRef
 
 REF = ServiceRef("process", "tiny")
@@ -54,6 +54,27 @@ def test_a_revoked_key_that_is_given_again_is_not_taken(world, make_release, fol
     assert not world.up(make_release(expose=True)).changed
     assert (folder / "api_key").read_text() == "second"
     assert "was revoked, and is not taken again" in world.notes()[-1]
+
+
+@pytest.mark.parametrize("given", [None, "second"])
+@pytest.mark.parametrize("port", [8000, 9000])
+def test_up_makes_a_key_for_one_that_is_gone(world, make_release, folder, monkeypatch, port, given):
+    """The error said that `up` makes one, of `up` too, which ended with it."""
+    endpoint = world.driver.endpoint
+
+    def asked(release):
+        keys.needed_key(folder)
+        return endpoint(release)
+
+    monkeypatch.setattr(world.driver, "endpoint", asked)
+    (folder / "api_key").unlink()
+    if given:
+        world.environment["DEPLOYCTL_API_KEY"] = given
+    outcome = world.up(make_release(expose=True, port=port))
+    assert outcome.changed is (port == 9000)
+    assert keys.needed_key(folder) == (given or keys.needed_key(folder)) != "first"
+    assert (("publish", 1) in world.driver.did) is (port == 8000)
+    assert "the service's API key was gone: it has a new one" in world.notes()
 
 
 def test_a_failed_update_does_not_lift_it(world, make_release, folder):
