@@ -157,7 +157,7 @@ def groups_of(release, faster=FASTER):
     """Our rules of the service, and of its machine."""
     scope = scope_of(release, faster)
     machine = Scope("", scope.version, (), interval_s=scope.interval_s, faster=faster)
-    return rule_groups(scope, WANTED), host_groups(machine)
+    return rule_groups(scope, WANTED), host_groups(machine, gateways=True)
 
 
 def job_of(release, token):

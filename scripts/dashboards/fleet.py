@@ -23,6 +23,7 @@ from deployctl.promql import (
 )
 from deployctl.promql.write import compare, greatest, over, quantile, rate, ratio, times, total
 from deployctl.render.alerting.capacity import FULL
+from deployctl.render.alerting.gateway import JOB, PORTS
 
 _BY = "service"
 _LEGEND = "{{service}}"
@@ -197,6 +198,43 @@ def _taken(left: str, size: str, *matchers: LabelMatcher) -> Expression:
     return Arithmetic("-", Literal("1"), part)
 
 
+def _gateways() -> tuple[Panel, ...]:
+    def of(series: str) -> Selector:
+        return exporter(f"caddy_http_{series}", LabelMatcher("job", "=", JOB), PORTS)
+
+    by, legend = ("instance", "server"), "{{instance}} {{server}}"
+    ended = total(rate(of("request_duration_seconds_count"), WINDOW), *by, "code")
+    begun = quantile(0.95, of("response_duration_seconds_bucket"), WINDOW, *by)
+    return (
+        graph(
+            "Requests at gateways",
+            "Requests in a second that end, by gateway, its port and status. 502: no engine took "
+            "them in time (clients are told 503), or it ended with them.",
+            "reqps",
+            Query(ended, f"{legend} {{{{code}}}}"),
+            alerts=("GatewayDown", "GatewayUnanswered"),
+            stacked=True,
+        ),
+        graph(
+            "In gateways, and at doors",
+            "Requests that have not ended. Those that gateways have and no door has wait in a "
+            "gateway, as long as all that comes to doors comes through one.",
+            "short",
+            Query(total(of("requests_in_flight"), *by), legend),
+            Query(total(FLEET.beside("deployctl_door_requests_under_way")), "at doors"),
+            alerts=("GatewayUnanswered",),
+        ),
+        graph(
+            "First byte by gateways, p95",
+            "Of 20 answers the latest but one to begin, its wait in the gateway included; none is "
+            "shown as later than 10 s.",
+            "s",
+            Query(begun, legend),
+            alerts=("GatewayUnanswered",),
+        ),
+    )
+
+
 def _cost() -> tuple[Panel, ...]:
     # A card has several series: of each part that it is cut into (MIG, where nothing says how busy
     # the whole is), and of each pod that had it within the hour.
@@ -281,6 +319,7 @@ BOARD = Board(
         Section("", (_summary(),)),
         Section("Load and headroom", _load()),
         Section("Cards, by DCGM, and hosts, by node-exporter", _cards()),
+        Section("Gateways of hosts", _gateways()),
         Section("Cost", _cost()),
         Section("Keys", _keys()),
     ),

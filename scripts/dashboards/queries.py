@@ -45,12 +45,11 @@ def recorded(name: str) -> Selector:
 
 
 def exporter(series: str, *matchers: LabelMatcher) -> Selector:
-    """A gauge of an exporter, of every host that Prometheus sees. A bug (KeyError) where
-    deploy/engines/metrics-exporters.yaml has none."""
-    entry = EXPORTERS[series]
-    unknown = {m.label for m in matchers} - set(entry["l"])
-    if entry["t"] != "gauge" or unknown:
-        raise KeyError(f"{series} is no gauge with {sorted(unknown)}")
+    """A series of an exporter, of every host that Prometheus sees. A bug (KeyError) where
+    deploy/engines/metrics-exporters.yaml has none with such labels."""
+    unknown = {m.label for m in matchers} - set(EXPORTERS[series]["l"])
+    if unknown:
+        raise KeyError(f"{series} has no {sorted(unknown)}")
     return Selector(series, matchers)
 
 

@@ -24,6 +24,7 @@ SCRAPED = {"namespace": "serving", "service": "chat", "instance": "a:8000", "pod
 # Of labels by which queries choose; of others a series has one value.
 VALUES = {
     "model_name": ["qwen"], "finished_reason": ["stop", "abort", "error"], "position": ["0", "1"],
+    "job": ["deployctl_gateway"], "server": ["port-8080"], "code": ["200", "502"],
     "handler": ["/v1/completions"], "status": ["2xx", "5xx"], "direction": ["input", "output"],
     "kind": ["ttft", "itl", "e2e"], "percentile": ["p50", "p95"], "outcome": ["ok", "failed"],
     "verdict": ["met"], "fstype": ["ext4"], "le": ["0.1", "1.0", "+Inf"],
@@ -44,7 +45,7 @@ def samples(name, version):
         return [(SCRAPED, "1x60")]
     metric = exported.samples(version).get(name)
     own = list(EXPORTERS[name]["l"] if metric is None else metric.labels or ())
-    kind = "gauge" if metric is None else metric.kind
+    kind = EXPORTERS[name]["t"] if metric is None else metric.kind
     names = [*own, "le"] if name.endswith("_bucket") else own
     found = []
     for values in itertools.product(*(VALUES.get(label, ["x"]) for label in names)):

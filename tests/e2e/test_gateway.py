@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from urllib.parse import urlsplit
 
 import pytest
 from tests.e2e.gateway_parts import SlowUsers, Users, answer, needs_caddy
@@ -96,6 +97,11 @@ def test_who_waits_longer_than_the_hold_is_told_to_come_again(served, tmp_path):
     assert (status, headers["Retry-After"]) == (503, "10")
     assert json.loads(text)["error"]["type"] == "service_unavailable"
     assert 1 <= time.monotonic() - began < 10
+    monitor = (served.state / "gateway" / "monitor_port").read_text()
+    counted = answer(f"http://127.0.0.1:{monitor}", "/metrics")[2]
+    place = f'method="GET",server="port-{urlsplit(served.gateway).port}"'  # of no host
+    labels = f'{{code="502",handler="subroute",{place}}} 1\n'
+    assert f"caddy_http_request_duration_seconds_count{labels}" in counted
     hold.touch()
     process.communicate()
     assert process.returncode == 0

@@ -110,7 +110,8 @@ def test_a_service_is_watched_and_an_alert_reaches_somebody(
     prometheus, manager = at["prometheus"], at["alertmanager"]
     job = f"deployctl-{service}"
     until(lambda: targets(prometheus).get(job) == "up", seconds=60, what="it is scraped")
-    parts = ["prometheus", "alertmanager", "node-exporter", "deployctl_certificates"]
+    parts = ["prometheus", "alertmanager", "node-exporter"]
+    parts += ["deployctl_certificates", "deployctl_gateway"]
     until(
         lambda: all(targets(prometheus).get(part) == "up" for part in parts),
         seconds=60, what="so are the parts",
@@ -123,6 +124,12 @@ def test_a_service_is_watched_and_an_alert_reaches_somebody(
         assert container["RestartCount"] == 0
         with pytest.raises(OSError):
             urllib.request.urlopen(f"http://{own_address()}:{at[part]}/", timeout=3)
+
+    # Its gateway is scraped for itself: by ports and codes, and by no host that clients name.
+    query = "caddy_http_requests_in_flight{job='deployctl_gateway'}"
+    seen = asked(prometheus, f"/api/v1/query?query={query}")["data"]["result"]
+    names = {"__name__", "instance", "job", "server", "handler"}
+    assert {name for each in seen for name in each["metric"]} == names
 
     # Its gateway's certificate is seen, by the name that clients ask for.
     query = "probe_ssl_earliest_cert_expiry-time()"
@@ -145,7 +152,11 @@ def test_a_service_is_watched_and_an_alert_reaches_somebody(
         return [rule for group in groups for rule in group["rules"]]
 
     until(lambda: {rule["health"] for rule in judged()} == {"ok"}, seconds=60, what="all rules")
-    assert {rule["name"] for rule in judged()} >= {"VllmEngineHung", "HostDiskFilling"}
+    assert {rule["name"] for rule in judged()} >= {
+        "VllmEngineHung",
+        "HostDiskFilling",
+        "GatewayDown",
+    }
     known = asked(prometheus, "/api/v1/alertmanagers")["data"]["activeAlertmanagers"]
     assert [each["url"] for each in known] == [f"http://127.0.0.1:{manager}/api/v2/alerts"]
     nobody = cli("alert", "test", code=4)

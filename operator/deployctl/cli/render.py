@@ -58,8 +58,8 @@ _MonitorPortOption = Annotated[
     int | None,
     typer.Option(
         "--monitor-port",
-        help="With --target monitoring: the port of the monitor of a Docker engine's gateway. "
-        "\\[default: 20190]",
+        help="With --target monitoring: the port of the gateway's monitor, of target process what "
+        "gateway/monitor_port of the state folder has. \\[default: 20190 for target docker]",
         metavar="N",
         min=1,
         max=65535,

@@ -37,10 +37,23 @@ def test_an_only_engine_of_docker_is_scraped_wherever_it_came_up(watched):
     assert beside["scrape_configs"][0]["metrics_path"] == "/services/chat/metrics"
 
 
+def test_a_gateway_is_scraped_once_and_judged_wherever_it_is_rendered(watched):
+    both = [watched(name, gateway=True)._replace(gateway="127.0.0.1:20190") for name in "ab"]
+    stack = stack_files(both, StackSettings(), "/state")
+    jobs = loaded(monitoring_folder(both, ()), "prometheus/scrape.yaml")["scrape_configs"]
+    gateways = [job for job in jobs if job["job_name"] == "deployctl_gateway"]
+    assert [job["static_configs"] for job in gateways] == [[{"targets": ["127.0.0.1:20190"]}]]
+    assert gateways[0] in loaded(stack, "prometheus/prometheus.yaml")["scrape_configs"]
+    rules = loaded(stack, "prometheus/rules/host_rules.yaml")["groups"]
+    assert "deployctl-gateway" in [group["name"] for group in rules]
+    alone = watched()
+    assert "deployctl_gateway" not in monitoring_folder([alone], ())["prometheus/scrape.yaml"]
+
+
 def test_replicas_are_scraped_each_by_its_port_or_its_path(watched):
     def places(one):
         folder = monitoring_folder([one], ())
-        (job,) = loaded(folder, "prometheus/scrape.yaml")["scrape_configs"]
+        job, *_ = loaded(folder, "prometheus/scrape.yaml")["scrape_configs"]
         return job["static_configs"]
 
     processes = watched(replicas=2)

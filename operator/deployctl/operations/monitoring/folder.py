@@ -33,7 +33,7 @@ def folder_of(
     monitor_port: int | None = None,
 ) -> dict[str, str]:
     """The files by path. `host`: by which name Prometheus reaches the services' host, if not by
-    loopback; `monitor_port`: of the gateway of its Docker engine, if not the usual one.
+    loopback; `monitor_port`: of the gateway before them, on Docker if it is not the usual one.
 
     Raises:
         InputError: that is no name of a host, or no service is scraped by such a port.
@@ -58,12 +58,10 @@ def folder_of(
                 "docs/guides/dashboards.md",
             )
     _refuse_unreachable(prepared, host)
-    if monitor_port is not None and not any(map(_by_the_monitor, prepared)):
-        raise InputError(
-            "no service here is scraped by a gateway's monitor",
-            where="--monitor-port",
-            hint="that is done for target docker with --gateway: leave it out",
-        )
+    if monitor_port is not None and not any(behind_gateway(e.plan, e.spec) for e in prepared):
+        said, flag = "no service here is behind a gateway", "--monitor-port"
+        raise InputError(said, where=flag, hint="leave it out, or say --gateway")
+    monitor = f"{host}:{monitor_port}" if monitor_port else ""
     port = monitor_port or MONITOR_PORT
     services = [
         Watched(
@@ -72,16 +70,12 @@ def folder_of(
             *(
                 reached(each.plan, each.spec, host, token_file(each.plan.name), port)
                 if each.target == "docker"
-                else (f"{host}:{each.spec.port}", token_file(each.plan.name))
+                else (f"{host}:{each.spec.port}", token_file(each.plan.name), "", (), monitor)
             ),
         )
         for each in prepared
     ]
     return monitoring_folder(services, receivers)
-
-
-def _by_the_monitor(each: Prepared) -> bool:
-    return each.target == "docker" and behind_gateway(each.plan, each.spec)
 
 
 def _refuse_unreachable(prepared: Sequence[Prepared], host: str) -> None:

@@ -188,7 +188,7 @@ def alerts() -> Mapping[str, str]:
     scope = Scope("test", version, (), speculates=True)
     groups = [
         *rule_groups(scope, Objectives(ttft_s=1, itl_s=1, e2e_s=1)),
-        *host_groups(Scope("", version, ())),
+        *host_groups(Scope("", version, ()), gateways=True),
     ]
     found: dict[str, str] = {}
     for rule in (rule for group in groups for rule in group["rules"] if "alert" in rule):

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from deployctl.errors import DeployctlError, NotFoundError
 from deployctl.events import Event, Tell
+from deployctl.render.bundle import LOOPBACK
 from deployctl.render.monitoring.prometheus import Watched
 from deployctl.render.monitoring.stack import token_file
 from deployctl.spec import ServiceSpec
@@ -60,5 +61,8 @@ def _service(settings: Settings, store: Store, ref: ServiceRef) -> Scraped | Non
     spec: ServiceSpec = release.spec
     at, *more = (urlsplit(each.published or each.url) for each in engines)
     others = () if at.path else tuple(each.netloc for each in more)
-    watched = Watched(release.plan, spec, at.netloc, token_file(ref.service), at.path, others)
+    front, token = driver.gateway, token_file(ref.service)
+    port = front.monitor_port() if front and front.entry(ref.service) else None
+    monitor = f"{LOOPBACK}:{port}" if port else ""
+    watched = Watched(release.plan, spec, at.netloc, token, at.path, others, monitor)
     return Scraped(watched, engines[0].operator_token)

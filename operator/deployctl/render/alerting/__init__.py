@@ -6,7 +6,7 @@ page in docs/runbooks, and a severity: `critical` wakes somebody, `warning` wait
 
 from typing import Any
 
-from deployctl.render.alerting import capacity, health, host, objectives, usage
+from deployctl.render.alerting import capacity, gateway, health, host, objectives, usage
 from deployctl.render.alerting.host import PROBES
 from deployctl.render.alerting.scope import Objectives, Scope
 
@@ -27,6 +27,9 @@ def rule_groups(scope: Scope, wanted: Objectives) -> list[dict[str, Any]]:
     ]
 
 
-def host_groups(scope: Scope) -> list[dict[str, Any]]:
-    """The groups of the machines, which are the same for every service: `scope` is of none."""
-    return [{"name": "deployctl-host", "rules": list(host.rules(scope))}]
+def host_groups(scope: Scope, *, gateways: bool = False) -> list[dict[str, Any]]:
+    """The groups of the machines, which are the same for every service: `scope` is of none. With
+    those of `gateways` before services, of which a cluster has none."""
+    groups = [{"name": "deployctl-host", "rules": list(host.rules(scope))}]
+    ours = {"name": "deployctl-gateway", "rules": list(gateway.rules(scope))}
+    return [*groups, ours] if gateways else groups

@@ -16,6 +16,7 @@ from deployctl.render.monitoring.prometheus import (
     PROBE_FILE,
     PROBE_PORT,
     Watched,
+    gateway_jobs,
     host_rules,
     probe_jobs,
     probe_module,
@@ -36,11 +37,11 @@ def monitoring_folder(services: Sequence[Watched], receivers: Receivers) -> dict
     probes = probe_jobs(services, f"{LOOPBACK}:{PROBE_PORT}")
     files = {
         "prometheus/scrape.yaml": _written(
-            {"scrape_configs": [*map(scrape_job, services), *probes]},
+            {"scrape_configs": [*map(scrape_job, services), *gateway_jobs(services), *probes]},
             "For scrape_config_files of prometheus.yml.",
         ),
         f"prometheus/rules/{HOST_RULES}": _written(
-            host_rules(newest), "For rule_files of prometheus.yml: of machines."
+            host_rules(newest), "For rule_files of prometheus.yml: of machines and gateways."
         ),
         "alertmanager/alertmanager.yaml": _written(
             alertmanager.configuration(receivers),
@@ -124,7 +125,9 @@ def _moves(services: Sequence[Watched]) -> str:
         return ""
     return (
         f"\nAn update of {', '.join(told)} may come up beside the one that serves, and stays at "
-        "its own port then, where this\nPrometheus does not look: say `up --beside no`.\n"
+        "its own port then, where this\nPrometheus does not look: say `up --beside no`.\nTheir "
+        "gateway is looked at where `--monitor-port` says what `gateway/monitor_port` of the state "
+        "folder has.\n"
     )
 
 

@@ -7,6 +7,7 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.promql import LabelMatcher
 from deployctl.render import door, gateway
 from deployctl.render.alerting import PROBES, Objectives, Scope, host_groups, rule_groups
+from deployctl.render.alerting.gateway import JOB
 from deployctl.render.gatewayentry import HTTPS_PORT
 from deployctl.spec import ServiceSpec
 
@@ -26,6 +27,7 @@ class Watched(NamedTuple):
     token_file: str  # of the operator, as Prometheus sees it; or from where its own file is
     path: str = ""  # what stands before /metrics there; of several replicas the first one's
     others: tuple[str, ...] = ()  # addresses of the other replicas, where they are known
+    gateway: str = ""  # HOST:PORT of the monitor of its gateway, where it is not at `address`
 
     @property
     def addresses(self) -> list[str]:
@@ -66,6 +68,14 @@ def scrape_job(watched: Watched) -> dict[str, Any]:
         **({"authorization": {"credentials_file": watched.token_file}} if guarded else {}),
         "static_configs": watched.places,
     }
+
+
+def gateway_jobs(services: Sequence[Watched]) -> list[dict[str, Any]]:
+    """How the gateways before them are scraped, each once: one job, or none."""
+    places = {each.gateway or each.address for each in services if each.gateway or each.path}
+    targets = [{"targets": sorted(places)}]
+    job = {"job_name": JOB, "scrape_interval": f"{INTERVAL_S}s", "static_configs": targets}
+    return [job] if places else []
 
 
 def probe_jobs(services: Sequence[Watched], exporter: str) -> list[dict[str, Any]]:
@@ -118,5 +128,5 @@ def rules(watched: Watched) -> dict[str, Any]:
 
 
 def host_rules(version: str) -> dict[str, Any]:
-    """Alerts of machines, which are the same for every service: a rule file."""
-    return {"groups": host_groups(Scope("", version, (), interval_s=INTERVAL_S))}
+    """Alerts of machines and gateways, which are the same for every service: a rule file."""
+    return {"groups": host_groups(Scope("", version, (), interval_s=INTERVAL_S), gateways=True)}

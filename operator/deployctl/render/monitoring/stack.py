@@ -23,6 +23,7 @@ from deployctl.render.monitoring.prometheus import (
     INTERVAL_S,
     PROBE_FILE,
     Watched,
+    gateway_jobs,
     host_rules,
     probe_jobs,
     probe_module,
@@ -160,6 +161,7 @@ def _prometheus(services: Sequence[Watched], settings: StackSettings) -> dict[st
         "rule_files": ["rules/*.yaml"],
         "scrape_configs": [
             *(scrape_job(watched) for watched in services),
+            *gateway_jobs(services),
             *(probe_jobs(services, _at(settings, CERTIFICATES)) if settings.certificates else ()),
             *(
                 {"job_name": part, "static_configs": [{"targets": [_at(settings, part)]}]}

@@ -71,6 +71,7 @@ class Recorded(Records):
 )
 def test_one_that_was_removed_by_hand_pages_nobody(monkeypatch, condition, coming, watched):
     driver = SimpleNamespace(
+        gateway=None,
         state=lambda release: EngineState(condition),
         endpoint=lambda release: Endpoint("http://127.0.0.1:8000", None, None),
     )
@@ -87,6 +88,7 @@ def test_replicas_are_watched_where_they_are_also_after_one_took_over(monkeypatc
     """Of processes the ports after the first one's were taken for the others'."""
     engines = tuple(Endpoint(f"http://127.0.0.1:{each}", None, None) for each in at)
     driver = SimpleNamespace(
+        gateway=None,
         state=lambda release: EngineState("running"),
         endpoint=lambda release: engines[0]._replace(replicas=engines),
     )
@@ -95,3 +97,22 @@ def test_replicas_are_watched_where_they_are_also_after_one_took_over(monkeypatc
     (found,) = module.services_here(Settings(), lambda event: None)
     ports = dict.fromkeys(each.partition("/")[0] for each in at)
     assert found.watched.addresses == [f"127.0.0.1:{port}" for port in ports]
+
+
+@pytest.mark.parametrize(
+    ("entry", "port", "found"),
+    [(object(), 41234, "127.0.0.1:41234"), (object(), None, ""), (None, 41234, "")],
+)
+def test_the_gateway_before_a_service_is_watched_where_its_monitor_is(
+    monkeypatch, entry, port, found
+):
+    gateway = SimpleNamespace(entry=lambda service: entry, monitor_port=lambda: port)
+    driver = SimpleNamespace(
+        gateway=gateway,
+        state=lambda release: EngineState("running"),
+        endpoint=lambda release: Endpoint("http://127.0.0.1:8000", None, None),
+    )
+    monkeypatch.setattr(module, "open_store", lambda settings: Recorded())
+    monkeypatch.setattr(module, "open_driver", lambda target, settings: driver)
+    (service,) = module.services_here(Settings(), lambda event: None)
+    assert service.watched.gateway == found
