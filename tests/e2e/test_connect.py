@@ -3,7 +3,10 @@
 import json
 
 import pytest
+from tests.e2e.gateway_parts import needs_caddy
 from tests.e2e.pasted import needed, paste
+
+import ports
 
 
 @needed
@@ -24,5 +27,20 @@ def test_what_is_shown_works_as_it_is(shell):
     models = json.loads(paste({"kind": "sh", "text": listing}, made["environment"]["text"]))
     assert [model["id"] for model in models["data"]] == [connection["model"]]
 
+    pytest.importorskip("openai")
+    assert paste(made["Python"]).split() == ["a"] * 64
+
+
+@needed
+def test_it_works_where_the_gateway_is_its_own_authority(shell):
+    needs_caddy()
+    domain = ["--domain", "localhost", "--tls", "internal", "--gateway-port", ports.free()]
+    code, _, err = shell.up("--expose", *domain)
+    assert code == 0, err
+    code, out, err = shell.run("status", "--connect", "--output", "json")
+    assert code == 0, err
+    made = {snippet["name"]: snippet for snippet in json.loads(out)["connect"]["snippets"]}
+    assert "https://localhost:" in made["curl"]["text"]
+    assert json.loads(paste(made["curl"]))["choices"]
     pytest.importorskip("openai")
     assert paste(made["Python"]).split() == ["a"] * 64

@@ -9,6 +9,7 @@ from tests.e2e import sshd
 from tests.e2e.docker_parts import GATEWAY, Cli, docker, inspect, left, until
 from tests.e2e.docker_parts import sweep as sweep_service
 from tests.e2e.gateway_parts import Users, answer
+from tests.e2e.pasted import paste
 from tests.e2e.sshd import on
 from tests.e2e.stream_parts import Relay
 
@@ -244,6 +245,9 @@ def test_services_share_it_from_any_state_folder(behind, tmp_path):
         with Users(secured, new=1, kept=1, model=told["model"], ca=trusted) as users:
             until(lambda: len(users.asked) > 4, seconds=60, what="users are served")
         assert users.failed == []
+        pasted = other.json("status", name, "--connect")["connect"]["snippets"][0]
+        assert (pasted["name"], "--cacert" in pasted["text"]) == ("curl", True)
+        assert json.loads(paste(pasted))["choices"]
         assert serves(behind)
         assert "gateway has ended" not in other("down", name).stderr
         assert serves(behind)

@@ -136,14 +136,14 @@ def _python(way: Way) -> str:
 
 def _open_webui(way: Way) -> str:
     """From a container loopback is out of reach, unless it shares the machine's network."""
-    if _LOOPBACK.match(way.base_url):
-        network = ["--network host -e HOST=127.0.0.1 -e PORT=3000"]
-    else:
-        network = ["-p 127.0.0.1:3000:8080"]
+    here = _LOOPBACK.match(way.base_url)
+    how = ["--network host -e HOST=127.0.0.1 -e PORT=3000" if here else "-p 127.0.0.1:3000:8080"]
+    if way.ca_file:  # beside the authorities of its image, which are in a folder
+        how.append(f"-v {shlex.quote(way.ca_file)}:/root.crt:ro -e SSL_CERT_FILE=/root.crt")
     return " \\\n  ".join(
         [
             f'OPENAI_API_KEY="{_key(way)}" docker run -d --name open-webui',
-            *network,
+            *how,
             f"-e OPENAI_API_BASE_URL={shlex.quote(way.base_url)} -e OPENAI_API_KEY",
             "-e ENABLE_OLLAMA_API=false -v open-webui:/app/backend/data",
             f"{_OPEN_WEBUI}  # then http://127.0.0.1:3000",
@@ -153,31 +153,31 @@ def _open_webui(way: Way) -> str:
 
 def _litellm(way: Way) -> str:
     """Its provider for a vLLM that others run: https://docs.litellm.ai/docs/providers/vllm."""
+    key = f'{_VARIABLE}="{_key(way)}" ' if way.key_file else ""
     lines = [
-        "model_list:",
-        f"  - model_name: {_text(way.model)}",
-        "    litellm_params:",
-        f"      model: {_text(f'hosted_vllm/{way.model}')}",
+        '# export LITELLM_MASTER_KEY="sk-$(openssl rand -hex 32)"',  # or it does not start
+        f"# {key}litellm --config config.yaml",
+        f"model_list:\n  - model_name: {_text(way.model)}",
+        f"    litellm_params:\n      model: {_text(f'hosted_vllm/{way.model}')}",
         f"      api_base: {_text(way.base_url)}",
     ]
     if way.key_file:
-        start = f'{_VARIABLE}="{_key(way)}" litellm --config config.yaml'
-        lines = [f"# {start}", *lines, f"      api_key: os.environ/{_VARIABLE}"]
+        lines.append(f"      api_key: os.environ/{_VARIABLE}")
+    if way.ca_file:
+        lines.append(f"      ssl_verify: {_text(way.ca_file)}")
     return "\n".join(lines)
 
 
 def _continue(way: Way) -> str:
     lines = [
-        "name: deployctl",
-        "version: 0.0.1",
-        "schema: v1",
-        "models:",
+        "name: deployctl\nversion: 0.0.1\nschema: v1\nmodels:",
         f"  - name: {_text(way.model)}",
-        "    provider: vllm",
-        f"    model: {_text(way.model)}",
+        f"    provider: vllm\n    model: {_text(way.model)}",
         f"    apiBase: {_text(way.base_url)}",
     ]
     if way.key_file:
         lines.append(f"    apiKey: ${{{{ secrets.{_VARIABLE} }}}}")
+    if way.ca_file:
+        lines.append(f"    requestOptions: {{caBundlePath: {_text(way.ca_file)}}}")
     roles = "[chat, edit, apply]" if "generate" in way.tasks else "[embed]"
     return "\n".join([*lines, f"    roles: {roles}"])

@@ -2,11 +2,14 @@
 runs it against an engine."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from unittest.mock import Mock
 
+import jsonschema
 import pytest
 import yaml
 from hypothesis import given
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from deployctl.render.snippets import Way, snippets
 
 URL = "http://127.0.0.1:8000/v1"
+CONTINUE = Path(__file__).resolve().parents[2] / "data" / "continue-config.json"
 NASTY = """it's "$(id)" `id` \\ {{é}} #: %s"""
 
 
@@ -69,7 +73,7 @@ def test_a_key_reaches_a_program_by_its_environment_and_never_its_words(tmp_path
     key.write_text("the-key\n")
     text = by_name(Way(URL, "m", str(key)))[name].text
     if name == "LiteLLM":
-        text = text.splitlines()[0].removeprefix("# ")
+        text = "\n".join(line.removeprefix("# ") for line in text.splitlines()[:2])
     seen = 'say() { echo "words: $*"; env; }; docker() { say "$@"; }; litellm() { say "$@"; }\n'
     home = tmp_path / "home"
     (home / ".continue").mkdir(parents=True)
@@ -86,6 +90,35 @@ def test_a_key_reaches_a_program_by_its_environment_and_never_its_words(tmp_path
     else:
         variable = "VLLM_API_KEY" if name == "LiteLLM" else "OPENAI_API_KEY"
         assert f"{variable}=the-key" in done.stdout.splitlines()
+    if name == "LiteLLM":  # without one it does not start
+        own = next(line for line in done.stdout.splitlines() if "MASTER_KEY" in line)
+        assert re.fullmatch("LITELLM_MASTER_KEY=sk-[0-9a-f]{64}", own)
+
+
+@pytest.mark.parametrize("tasks", [("generate",), ("embed",)])
+@pytest.mark.parametrize("key", [None, "/keys/a"])
+@pytest.mark.parametrize("authority", [None, NASTY])
+def test_continue_knows_every_name_of_its_file(tasks, key, authority):
+    way = Way("https://h/chat/v1", "m", key, tasks, authority)
+    made = yaml.safe_load(by_name(way)["Continue"].text)
+    jsonschema.validate(made, json.loads(CONTINUE.read_text()))
+    (model,) = made["models"]
+    assert model.get("requestOptions") == (authority and {"caBundlePath": authority})
+
+
+def test_an_authority_of_the_gateways_own_is_told_to_what_is_pasted():
+    """LiteLLM reads it for that model alone; a container by a file of its own, which OpenSSL reads
+    beside the authorities of the image."""
+    made = by_name(Way("https://h/chat/v1", "m", ca_file=NASTY))
+    (litellm,) = yaml.safe_load(made["LiteLLM"].text)["model_list"]
+    assert litellm["litellm_params"]["ssl_verify"] == NASTY
+    started = words(made["Open WebUI"].text)
+    mounted = started[started.index("-v") + 1]
+    assert mounted == f"{NASTY}:/root.crt:ro"
+    assert "SSL_CERT_FILE=/root.crt" in started
+    without = by_name(Way("https://h/chat/v1", "m"))
+    told = "".join(snippet.text for snippet in without.values())
+    assert not any(word in told for word in ("ssl_verify", "SSL_CERT_FILE", "caBundlePath"))
 
 
 def test_without_a_key_nothing_asks_for_one():
@@ -93,7 +126,7 @@ def test_without_a_key_nothing_asks_for_one():
     assert made["curl"].text.startswith(f"curl {URL}/chat/completions ")
     assert "Continue's key" not in made
     for text in (made["curl"].text, made["LiteLLM"].text, made["Continue"].text):
-        assert "KEY" not in text
+        assert "KEY" not in text.replace("LITELLM_MASTER_KEY", "")  # its own
         assert "Authorization" not in text
 
 

@@ -30,6 +30,5 @@ def rule_groups(scope: Scope, wanted: Objectives) -> list[dict[str, Any]]:
 def host_groups(scope: Scope, *, gateways: bool = False) -> list[dict[str, Any]]:
     """The groups of the machines, which are the same for every service: `scope` is of none. With
     those of `gateways` before services, of which a cluster has none."""
-    groups = [{"name": "deployctl-host", "rules": list(host.rules(scope))}]
-    ours = {"name": "deployctl-gateway", "rules": list(gateway.rules(scope))}
-    return [*groups, ours] if gateways else groups
+    rules = {"host": host.rules} | ({"gateway": gateway.rules} if gateways else {})
+    return [{"name": f"deployctl-{name}", "rules": list(of(scope))} for name, of in rules.items()]
