@@ -108,15 +108,15 @@ class Store:
         return refs
 
     def meant(self, target: TargetKind | None = None) -> list[ServiceRef]:
-        """Every service that may be meant where none is named: ours, unless none of them runs and
+        """Every service that may be meant where none is named: ours that run, unless none does and
         some of others' do.
 
         Raises:
             TargetError: as `others`.
         """
         ours = self.services(target)
-        if any(self._live(ref) for ref in ours):
-            return ours
+        if live := [ref for ref in ours if self._live(ref)]:
+            return live
         return [ref for ref in self.others(target) if not ours or self._live(ref)] or ours
 
     def unknown(self, what: str) -> TargetError | None:

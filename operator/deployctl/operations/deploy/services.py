@@ -34,8 +34,8 @@ def open_store(spec: ServiceSpec | None = None) -> tuple[Settings, Store]:
 
 
 def find(store: Store, name: str | None, target: TargetKind | None) -> ServiceRef:
-    """The service of that name, or the only one there is: of those that were changed from here,
-    where one of them runs.
+    """The service of that name, or the only one that runs, or that there is: of those that were
+    changed from here, where one of them runs.
 
     Raises:
         InputError: none is named and there are several; or it is on several targets.

@@ -86,6 +86,18 @@ def test_what_to_do_about_a_record_that_cannot_be_read(
     assert f" hint: {hint}" in capsys.readouterr().err
 
 
+def test_the_one_that_runs_is_meant_where_none_is_named(make_release, tmp_path, monkeypatch):
+    """`status --connect` wanted a name where another service had been taken down, or had failed."""
+    store = Store(tmp_path)
+    monkeypatch.setattr(services, "open_store", lambda: (Settings(), store))
+    for name, became in (("up", "deployed"), ("down", "removed"), ("bad", "failed")):
+        store.save(ServiceRef("process", name), make_release(status=became, name=name))
+    assert services.history()[0].service == "up"
+    store.save(ServiceRef("process", "up"), make_release(status="removed", name="up"))
+    with pytest.raises(InputError, match="say which service"):
+        services.history()
+
+
 class Shared(FileShelf):
     """A shelf of which all is others'."""
 
