@@ -1,4 +1,5 @@
-"""A name under which a host is found: `llm.example.com`, in lower case, and no address."""
+"""A name under which a host is found: `llm.example.com`, in lower case, and no address; and a
+service's, which is a label of one."""
 
 import re
 from typing import Annotated
@@ -20,6 +21,15 @@ def _checked(value: str) -> str:
 def is_public(domain: str) -> bool:
     """Whether a public authority may sign for a name, as far as the name tells."""
     return "." in domain and not domain.endswith(_OWN)
+
+
+def service_name(model: str) -> str:
+    """Makes a service's name (a DNS label of at most 40 characters) from a folder or Hub id."""
+    last = model.rstrip("/").rsplit("/", 1)[-1].lower()
+    label = re.sub(r"[^a-z0-9]+", "-", last).strip("-")[:40].strip("-")
+    if not label or not label[0].isalpha():
+        label = f"m-{label}".strip("-")[:40].strip("-")
+    return label
 
 
 Domain = Annotated[str, AfterValidator(_checked)]

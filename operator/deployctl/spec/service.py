@@ -4,7 +4,6 @@ The one definition behind the keys of a spec file, the `DEPLOYCTL_*` variables a
 command line's options: a field's description is the option's help.
 """
 
-import re
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,7 +18,7 @@ from pydantic import (
 
 from deployctl.spec import enginearguments, environment
 from deployctl.spec.collector import CollectorAddress
-from deployctl.spec.domain import Domain
+from deployctl.spec.domain import Domain, service_name
 from deployctl.spec.option import option
 from deployctl.spec.requestlimits import REQUEST_LIMITS, RequestLimits
 from deployctl.spec.watchdog import Watchdog
@@ -344,12 +343,3 @@ class ServiceSpec(BaseModel):
 
 def _recorded(info: ValidationInfo) -> bool:
     return bool(info.context and info.context.get("recorded"))
-
-
-def service_name(model: str) -> str:
-    """Makes a service's name (a DNS label of at most 40 characters) from a folder or Hub id."""
-    last = model.rstrip("/").rsplit("/", 1)[-1].lower()
-    label = re.sub(r"[^a-z0-9]+", "-", last).strip("-")[:40].strip("-")
-    if not label or not label[0].isalpha():
-        label = f"m-{label}".strip("-")[:40].strip("-")
-    return label

@@ -130,13 +130,11 @@ def test_the_machine(id, facts, question, status, words):
     assert found.fix
 
 
-def test_a_port_that_our_own_service_holds_is_fine():
+def test_a_port_that_our_own_service_holds_is_fine_and_so_is_none():
     facts = replace(HOST, port_free=False, port_error="in use")
     found = check("port", facts, replace(ON_DOCKER, holder="chat"))
     assert (found.status, "held by the service chat" in found.detail) == ("pass", True)
-
-
-def test_of_a_service_in_dockers_network_no_port_of_the_machine_is_looked_at():
+    # One in Docker's network has none of the machine's.
     found = check("port", replace(HOST, port_free=None), replace(ON_DOCKER, port=None))
     assert (found.status, found.fix) == ("pass", "")
 

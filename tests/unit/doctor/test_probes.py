@@ -26,10 +26,9 @@ from deployctl.doctor.probes import (
     os_release,
     token_shape,
 )
-from deployctl.doctor.shell import Ran, away, bounded, docker_host, run, there
+from deployctl.doctor.shell import Ran, bounded, run, there
 from deployctl.files import write_private
 from deployctl.hardware import load_profile
-from deployctl.targets.docker import commands
 from deployctl.targets.driver import EngineState
 from deployctl.targets.keys import OPERATOR_TOKEN
 from deployctl.targets.process import ProcessDriver
@@ -74,35 +73,6 @@ def test_what_is_asked_there_is_not_what_ssh_does_for_who_logs_in_by_hand():
     assert words[-3:] == ["--", "ssh://ops@gpu1", "nvidia-smi -L"]
     assert {"RemoteCommand=none", "RequestTTY=no", "BatchMode=yes"} <= {*words}
     assert there(asked, {}) is asked
-
-
-@pytest.mark.parametrize(
-    ("given", "current", "found"),
-    [
-        ({}, None, ""),
-        ({}, "default", ""),
-        ({}, "far", "ssh://ops@far"),
-        ({"DOCKER_HOST": "unix:///run/docker.sock"}, "far", "unix:///run/docker.sock"),
-        ({"DOCKER_HOST": "unix:///run/docker.sock", "DOCKER_CONTEXT": "gpu1"}, None, "ssh://ops@gpu1"),
-        ({"DOCKER_CONTEXT": "default"}, "far", ""),
-    ],
-)  # fmt: skip
-def test_a_context_says_where_the_engine_is_too(tmp_path, monkeypatch, given, current, found):
-    """As the docker command has it; this machine was looked at in place of that one."""
-
-    def run(words, more):
-        assert more["DOCKER_HOST"] == ""
-        return commands.Result(0, f"ssh://ops@{more['DOCKER_CONTEXT']}\n", "")
-
-    monkeypatch.setattr(commands, "run", run)
-    if current is not None:
-        (tmp_path / "config.json").write_text(json.dumps({"currentContext": current}))
-    environ = {"DOCKER_CONFIG": str(tmp_path), **given}
-    assert docker_host(environ) == found
-    assert away(environ) is found.startswith("ssh:")
-    asked = []
-    there(lambda words, timeout_s: asked.append(words) or Ran(0), environ)(["nproc"], 1)
-    assert asked[0][-2:] == ([found, "nproc"] if found.startswith("ssh:") else ["nproc"])
 
 
 def test_an_engine_elsewhere_is_asked_by_the_line_that_there_is():

@@ -20,7 +20,6 @@ from deployctl.operations.deploy.oncards import (
     refuse_crowded,
     refuse_no_room,
     running_here,
-    yet_to_take,
 )
 from deployctl.planning.fleet.make import PlannedFleet
 from deployctl.planning.fleet.order import CardHolding, held_by
@@ -265,92 +264,3 @@ def test_what_this_host_has_is_told_without_a_cluster(make_release, tmp_path, mo
     store.save(ServiceRef("process", "chat"), release)
     (tmp_path / "kubernetes").mkdir()
     assert sorted(running_here("cuda", ["process"])) == ["chat"]
-
-
-@pytest.mark.parametrize(
-    ("url", "there", "target"),
-    [
-        ("ssh://ops@gpu1", ["chat"], "docker"),
-        ("ssh://ops@gpu1", ["here"], "process"),
-        ("unix:///var/run/docker.sock", ["chat", "here"], "docker"),
-        ("unix:///var/run/docker.sock", ["chat", "here"], "process"),
-    ],
-)
-def test_what_this_machine_has_is_none_of_the_cards_of_another_host(
-    make_release, tmp_path, monkeypatch, url, there, target
-):
-    """Its engine is reached from here, where processes run."""
-    monkeypatch.setenv("DOCKER_HOST", url)
-    monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
-    store = Store(tmp_path)
-    monkeypatch.setattr(oncards, "open_store", lambda: (None, store))
-    runs = SimpleNamespace(state=lambda release: EngineState("running"))
-    monkeypatch.setattr(oncards, "open_driver", lambda *_: runs)
-    for kind, name in (("docker", "chat"), ("process", "here")):
-        release = make_release(status="deployed", name=name, plan={"accelerator": "cuda"})
-        store.save(ServiceRef(kind, name), release)
-    assert sorted(running_here("cuda", [target])) == there
-
-
-def test_what_others_are_yet_to_take_is_what_they_begin_and_what_fills(
-    make_release, tmp_path, monkeypatch
-):
-    """Of two updates at once each counts the other, for both are on record before either looks."""
-    store, at_work = Store(tmp_path), {"begun", "new"}
-    gateway = SimpleNamespace(at_work=at_work.__contains__)
-    states = {"fills": EngineState("running", memory_bytes=2 << 30), "dead": EngineState("dead")}
-    driver = SimpleNamespace(
-        state=lambda release: states.get(release.service, EngineState("absent")), gateway=gateway
-    )
-    monkeypatch.setattr(oncards, "open_store", lambda: (None, store))
-    monkeypatch.setattr(oncards, "open_driver", lambda *_: driver)
-
-    def record(name, status, **plan):
-        release = make_release(status=status, name=name, plan=plan)
-        store.save(ServiceRef("process", name), release)
-        return release
-
-    memory = planned("awq", "l4")[0].memory.model_copy(
-        update={"weights_gib": 2.0, "kv_cache_gib": 4.0}
-    )
-    cpu = {"accelerator": "cpu", "memory": memory}
-    new = record("new", "pending", **cpu)
-    for name, status in (
-        ("begun", "pending"), ("left", "pending"), ("fills", "deployed"), ("dead", "deployed"),
-    ):  # fmt: skip
-        record(name, status, **cpu)
-    footprint = oncards.held_by(new.plan).footprint
-    taken = yet_to_take(new, "process")
-    assert taken == {
-        "begun": pytest.approx(footprint), "fills": pytest.approx(footprint - 2),
-        "left": 0.0, "dead": 0.0,  # by a deployctl that was killed; and not to be started again
-    }  # fmt: skip
-    at_work.clear()
-    assert yet_to_take(new, "process")["begun"] == 0.0
-
-
-def test_of_a_card_only_what_is_about_to_start_is_yet_to_be_taken(
-    make_release, tmp_path, monkeypatch
-):
-    store = Store(tmp_path)
-    driver = SimpleNamespace(
-        state=lambda release: EngineState("running"),
-        gateway=SimpleNamespace(at_work=lambda service: True),
-    )
-    monkeypatch.setattr(oncards, "open_store", lambda: (None, store))
-    monkeypatch.setattr(oncards, "open_driver", lambda *_: driver)
-
-    def record(name, status, card):
-        plan, *_ = planned(
-            "awq", "l4", name=name, gpu_memory_utilization=0.4, env={"CUDA_VISIBLE_DEVICES": card}
-        )
-        release = make_release(status=status, name=name).model_copy(update={"plan": plan})
-        store.save(ServiceRef("process", name), release)
-        return release
-
-    new = record("new", "pending", "0")
-    record("serves", "deployed", "0")
-    record("elsewhere", "pending", "1")
-    begun = record("begun", "pending", "0")
-    taken = {name: gib for name, gib in yet_to_take(new, "process").items() if gib}
-    assert taken == {"begun": held_by(begun.plan).footprint}
