@@ -137,7 +137,8 @@ def show_deployed(deployed: "Deployed") -> None:
     rows += [("chat", deployed.chat_url)] if deployed.chat_url else []
     rows += [("key", f"in {key_file}")] if key_file else []
     if deployed.operator_token_file:
-        at = endpoint.own if endpoint.gateway else ""  # which passes on no /metrics
+        # The gateway passes on no /metrics; of several engines each has its own.
+        at = endpoint.own if endpoint.gateway and not deployed.replicas else ""
         rows.append(("token", f"in {deployed.operator_token_file}, for {at}/metrics"))
     if endpoint.inside and not endpoint.tunnel:
         _, namespace, *_ = endpoint.inside.split(".")

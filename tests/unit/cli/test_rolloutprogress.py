@@ -67,6 +67,9 @@ def test_behind_a_gateway_metrics_are_at_the_engines_own_port(make_release, caps
     token = Path("/state/tiny/operator_token")
     show_deployed(Deployed(make_release(), "process", True, 1.0, 0.0, endpoint, None, token, None))
     assert f"in {token}, for http://127.0.0.1:8000/metrics\n" in capsys.readouterr().out
+    several = endpoint._replace(url="http://127.0.0.1:8080", replicas=(endpoint, endpoint))
+    show_deployed(Deployed(make_release(), "process", True, 1.0, 0.0, several, None, token, None))
+    assert f"in {token}, for /metrics\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("token", [Path("/state/tiny/operator_token"), None])
