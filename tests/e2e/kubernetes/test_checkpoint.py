@@ -124,12 +124,15 @@ def came(namespace):
 
 @pytest.mark.night
 def test_of_two_services_at_once_one_sends(namespace, words, large, begin):
-    child = begin("up", *words(), until_it_says="sending")
-    second = namespace("up", *words(name="code")).stderr
-    assert "waiting: model-" in second
-    assert "sending" not in second
-    child.communicate(timeout=300)
-    assert child.returncode == 0
+    first = begin("up", *words(), until_it_says="sending")
+    first.send_signal(signal.SIGSTOP)  # a slow one: it is not done before the other looks
+    second = begin("up", *words(name="code"), until_it_says="waiting: model-")
+    first.send_signal(signal.SIGCONT)
+    _, said = second.communicate(timeout=300)
+    assert second.returncode == 0, said
+    assert "sending" not in said
+    first.communicate(timeout=300)
+    assert first.returncode == 0
 
 
 def test_a_file_that_changes_while_it_is_sent_is_refused(namespace, words, large, begin):
