@@ -67,6 +67,9 @@ CASES = {
     "one in thirty fails": (gateway(**failing(502, 2)), {HOUR + 30: []}),
     "a third is turned away by the door": (gateway(**failing(503, 30)), {HOUR + 30: [FAIL]}),
     "clients go away": (gateway(**failing(499, 60)), {HOUR + 30: []}),
+    "bodies stop coming in, and clients are told so": (
+        gateway(**failing(504, 60)), {HOUR + 30: []},
+    ),
     "a quiet night with one failure": (
         stuck(**NOBODY, **failing(502, 1, minutes=0)), {HOUR + minute: [] for minute in (2, 5, 8)},
     ),
@@ -78,6 +81,10 @@ CASES = {
         {30: [WAIT]},
     ),
     "all wait": (stuck(), {HOUR + 6: [], HOUR + 14: [WAIT]}),
+    "all wait, and some give up": (
+        stuck(**{counted(ENDED, 499): steady(6), counted(BEGUN, 499): steady(6)}),
+        {HOUR + 6: [], HOUR + 30: [WAIT]},
+    ),
     "one answer takes very long": (stuck(**{DOOR: flat(1)}), {HOUR + 30: []}),
     "its door has none of those that wait": (stuck(**{DOOR: flat(0)}), {HOUR + 30: [WAIT]}),
     "another service at that port answers": (stuck(answered=3), {HOUR + 30: []}),

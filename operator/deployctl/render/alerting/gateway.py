@@ -11,7 +11,8 @@ from deployctl.render.alerting.scope import MINUTE, NUMBER, SHARE, Scope
 
 JOB = "deployctl_gateway"  # the job that scrapes gateways; no service's
 PORTS = LabelMatcher("server", "=~", "port-.*")  # where clients are served: not the monitor
-_FAILED = LabelMatcher("code", "=~", "502|503|504")  # 499 is of clients that went away
+_FAILED = LabelMatcher("code", "=~", "502|503")  # 504: the client's body stopped coming in
+_ANSWERED = LabelMatcher("code", "!=", "499")  # of who went away Caddy counts an answer, too
 _WHERE = "{{ $labels.server }} of the gateway at {{ $labels.instance }}"
 
 
@@ -35,7 +36,7 @@ def rules(scope: Scope) -> Iterator[dict[str, Any]]:
     # Some have been there all the time, and no answer began; nor has a door one that takes long.
     proxied = LabelMatcher("handler", "=", "subroute")
     stuck = above(past("min_over_time", "requests_in_flight", proxied), 0)
-    begun = above(past("increase", "response_duration_seconds_count", proxied), 0)
+    begun = above(past("increase", "response_duration_seconds_count", proxied, _ANSWERED), 0)
     at_doors = above(total(series.beside("deployctl_door_requests_under_way")), 0)
     waiting = Arithmetic("unless", Arithmetic("unless", stuck, begun), at_doors, (), "on ()")
     said = f"{NUMBER} or more requests wait at {_WHERE}, and none was answered for {span}"
