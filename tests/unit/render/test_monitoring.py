@@ -50,6 +50,19 @@ def test_a_gateway_is_scraped_once_and_judged_wherever_it_is_rendered(watched):
     assert "deployctl_gateway" not in monitoring_folder([alone], ())["prometheus/scrape.yaml"]
 
 
+def test_a_worse_alert_mutes_none_of_another_thing(watched):
+    """What a summary tells it by is what both must have."""
+    files = monitoring_folder([watched()], ())
+    groups = [g for name in files if "/rules/" in name for g in loaded(files, name)["groups"]]
+    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    worse = {each["alert"] for each in alerts if each["labels"]["severity"] == "critical"}
+    muted = [e for e in alerts if e["alert"] in worse and e["labels"]["severity"] == "warning"]
+    told = {name for e in muted for name in re.findall(r"\$labels\.(\w+)", str(e["annotations"]))}
+    assert {"mountpoint", "server"} <= told
+    (rule,) = configuration(())["inhibit_rules"]
+    assert told <= {*rule["equal"]}
+
+
 def test_replicas_are_scraped_each_by_its_port_or_its_path(watched):
     def places(one):
         folder = monitoring_folder([one], ())

@@ -31,7 +31,7 @@ _WORDS: dict[str, dict[str, str]] = {
 # Alerts of one thing: a worse one speaks for it.
 _SAME = [
     *("alertname", "namespace", "service", "pod", "instance"),
-    *("mountpoint", "gpu", "key"),
+    *("mountpoint", "gpu", "key", "server"),
 ]
 Place = Callable[[AnyReceiver, str, Path], str]  # where Alertmanager sees a secret's file
 
