@@ -7,6 +7,7 @@ Prints a row for each number of them: how much of a core they take, and memory.
 
 import argparse
 import resource
+import selectors
 import socket
 import sys
 import tempfile
@@ -31,7 +32,11 @@ TABLE = """\
 
 
 def row(server: Server, number: int, seconds: float) -> str:
-    """So many requests, of a connection each, held for so long."""
+    """So many requests, of a connection each, held for so long.
+
+    Raises:
+        RuntimeError: some were answered meanwhile.
+    """
     before = memory(server)
     asked = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(number)]
     try:
@@ -41,6 +46,11 @@ def row(server: Server, number: int, seconds: float) -> str:
         used, begun = server.cpu_s(), time.monotonic()
         time.sleep(seconds)
         share = (server.cpu_s() - used) / (time.monotonic() - begun)
+        with selectors.DefaultSelector() as any_of:
+            for each in asked:
+                any_of.register(each, selectors.EVENT_READ)
+            if answered := len(any_of.select(0)):
+                raise RuntimeError(f"{answered} of {number} requests are not held")
         micros = share / (number / TRY_S) * 1e6
         return f"| {number:,} | {share:.2f} | {micros:.0f} | {before:.0f} | {memory(server):.0f} |"
     finally:

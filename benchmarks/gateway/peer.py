@@ -65,12 +65,11 @@ def nginx(folder: Path, engine: int) -> Iterator[Server]:
     master = subprocess.Popen([*words, "-g", "daemon off;"])
     try:
         deadline = time.monotonic() + STARTS_S
-        while not listens(port):
+        while not (listens(port) and (workers := psutil.Process(master.pid).children())):
             if master.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"nginx does not start: see {folder}/error.log")
             time.sleep(0.05)
-        (worker,) = psutil.Process(master.pid).children()
-        yield Server(worker.pid, port)
+        yield Server(workers[0].pid, port)
     finally:
         master.terminate()
         master.wait()
