@@ -74,12 +74,12 @@ def run(argv: Sequence[str], timeout_s: float) -> Ran:
 
 
 def docker_host(environ: Mapping[str, str]) -> str:
-    """The Docker engine's address, as the `docker` command finds it: of the context that
-    DOCKER_CONTEXT names, of DOCKER_HOST, or of the context in use. Empty where nothing is said."""
-    named = environ.get("DOCKER_CONTEXT", "")
-    if not named and environ.get("DOCKER_HOST"):
+    """The Docker engine's address, as the `docker` command finds it: DOCKER_HOST, or of the context
+    that DOCKER_CONTEXT names, or of the one in use. Empty where nothing is said."""
+    if environ.get("DOCKER_HOST"):
         return environ["DOCKER_HOST"]
     home = Path(environ.get("HOME", ""), ".docker")
+    named = environ.get("DOCKER_CONTEXT", "")
     return _of_context(named, environ.get("DOCKER_CONFIG") or str(home))
 
 

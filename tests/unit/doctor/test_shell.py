@@ -15,7 +15,8 @@ from deployctl.targets.docker import commands
         ({}, "default", ""),
         ({}, "far", "ssh://ops@far"),
         ({"DOCKER_HOST": "unix:///run/docker.sock"}, "far", "unix:///run/docker.sock"),
-        ({"DOCKER_HOST": "unix:///run/docker.sock", "DOCKER_CONTEXT": "gpu1"}, None, "ssh://ops@gpu1"),
+        ({"DOCKER_HOST": "unix:///run/docker.sock", "DOCKER_CONTEXT": "gpu1"}, None, "unix:///run/docker.sock"),
+        ({"DOCKER_HOST": "", "DOCKER_CONTEXT": "gpu1"}, "far", "ssh://ops@gpu1"),
         ({"DOCKER_CONTEXT": "default"}, "far", ""),
     ],
 )  # fmt: skip
