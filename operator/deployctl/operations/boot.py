@@ -45,11 +45,12 @@ _STOP_S = 100
 # For another deployctl to end what it does with a service that is to be stopped. What is left of
 # _STOP_S is its requests' and its engine's.
 _LOCKED_S = 15.0
-
-
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parents[1]  # elsewhere after an update to another version of Python
 _AWAIT = (
-    'for it do [ -e "$it" ] || echo "waiting for $it"; until [ -e "$it" ]; do sleep 2; done; done'
+    'for it in "$1" "$3"; do '
+    '[ -e "$it" ] || echo "waiting for $it"; until [ -e "$it" ]; do sleep 2; done; done; '
+    'found() { [ -e "$2" ] || "$1" -P -c "import deployctl" 2>/dev/null; }; '
+    'found "$@" || echo "waiting for deployctl of $1"; until found "$@"; do sleep 2; done'
 )
 
 

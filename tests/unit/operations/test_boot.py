@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -57,16 +58,36 @@ def test_it_waits_for_a_disk_that_comes_late(monkeypatch, tmp_path):
     assert words[-3] == str(python)
     assert words[-1] == str(state)
     assert words[-1] in unit().text.partition("ExecStart=")[0]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as waits:
-        said = waits.stdout.readline()
-        over = waits.poll()
-        waits.kill()
-    assert (said, over) == (f"waiting for {python}\n", None)
+    assert first_said(words) == f"waiting for {python}\n"
     python.parent.mkdir()
     python.touch()
     assert subprocess.run(words, capture_output=True, text=True, timeout=60).stdout == ""
     (state / "process").mkdir()  # there are records: an empty folder is where the disk will be
     assert f'"{state}/process"\n' in unit().text
+
+
+def first_said(words):
+    """By what waits still."""
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as waits:
+        said = waits.stdout.readline()
+        assert waits.poll() is None
+        waits.kill()
+    return said
+
+
+def test_it_does_not_wait_for_where_deployctl_was_before_an_update(monkeypatch, tmp_path):
+    """Installed anew for another version of Python it is in another folder."""
+    real, there, python = sys.executable, Path(boot.__file__).parents[2], tmp_path / "python"
+    monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(boot, "_PACKAGE", tmp_path / "python3.11" / "deployctl")
+    [line] = re.findall(r"^ExecStartPre=(.*)$", unit().text, re.MULTILINE)
+    words = shlex.split(line.replace("$$", "$"))
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o700)
+    assert first_said(words) == f"waiting for deployctl of {python}\n"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={there} exec {real} "$@"\n')
+    assert subprocess.run(words, capture_output=True, text=True, timeout=60).stdout == ""
 
 
 def test_each_state_folder_has_a_unit_of_its_own(monkeypatch, tmp_path):
