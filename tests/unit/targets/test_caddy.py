@@ -8,7 +8,7 @@ import pytest
 from deployctl.errors import PortTakenError, TargetError
 from deployctl.render.gateway import GatewayEntry
 from deployctl.targets import proxies
-from deployctl.targets.process import caddy
+from deployctl.targets.process import caddy, procfs
 from deployctl.targets.process.caddy import Caddy
 
 
@@ -49,13 +49,13 @@ def test_an_old_one_is_refused(nowhere, says):
     assert caught.value.where == str(nowhere / "caddy")
 
 
-def test_who_has_its_port_is_named(nowhere):
-    proxy = Caddy(nowhere, who=lambda port: f"caddy run ({port})")
+def test_who_has_its_port_is_named(nowhere, monkeypatch):
+    monkeypatch.setattr(procfs, "listener", lambda port: f"caddy run ({port})")
     with socket.create_server(("127.0.0.1", 0)) as taker:
         port = taker.getsockname()[1]
         rest = {"exposed": False, "domain": None, "tls": None, "hold_s": 30}
         with pytest.raises(PortTakenError, match=rf"taken by caddy run \({port}\)"):
-            proxy.check_port(GatewayEntry(service="tiny", port=port, **rest))
+            Caddy(nowhere).check_port(GatewayEntry(service="tiny", port=port, **rest))
 
 
 @pytest.fixture

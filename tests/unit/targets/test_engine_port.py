@@ -3,14 +3,17 @@ more."""
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
+from tests.unit.targets.gateways import wanting
 
 import ports
 from deployctl.errors import PortTakenError
 from deployctl.render.gateway import HELD, NOBODY
 from deployctl.targets.process import preflight, procfs, runs, services, supervisor
+from deployctl.targets.process.caddy import Caddy
 
 ADDRESS = "127.0.0.1:8000"
 
@@ -27,12 +30,29 @@ def test_while_an_engine_is_down_no_other_gets_its_port():
     preflight.check_port("127.0.0.1", port)
 
 
+def test_the_gateway_does_not_listen_where_an_engine_is_to_be_started_again(tmp_path):
+    """Who is led to that engine would come to another service, past the key that it asks for."""
+    wanted = wanting("other", port=ports.free())
+    with supervisor._reserve(runs.reservation(wanted.port)):
+        with pytest.raises(PortTakenError) as refused:
+            Caddy(tmp_path).check_port(wanted)
+        assert refused.value.hint.endswith("choose another with --gateway-port")
+    Caddy(tmp_path).check_port(wanted)
+
+
+def test_a_socket_of_anybody_s_may_have_any_name():
+    with socket.socket(socket.AF_UNIX) as another:
+        another.bind(b"\0\xff\xfe" + os.urandom(8).hex().encode())
+        assert preflight.port_error("127.0.0.1", ports.free()) is None
+
+
 def test_a_supervisor_that_ends_has_requests_wait_that_were_led_to_its_engine(tmp_path):
     led = {"tiny.exposed.0": ADDRESS, "tiny.exposed.1": "127.0.0.1:80001", "held": HELD}
     for name, address in led.items():
         (tmp_path / name).write_text(address)
+    (tmp_path / "a stray file").write_bytes(b"\xff")  # else how the engine ended is not recorded
     supervisor._lead_nobody({"from": str(tmp_path), "to": ADDRESS, "then": NOBODY})
-    there = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    there = {name: (tmp_path / name).read_text() for name in led}
     assert there == {**led, "tiny.exposed.0": NOBODY}
     supervisor._lead_nobody({"from": str(tmp_path / "none"), "to": ADDRESS, "then": NOBODY})
 

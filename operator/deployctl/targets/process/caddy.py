@@ -24,7 +24,7 @@ from deployctl.render.bundle import LOOPBACK
 from deployctl.render.gateway import ADMIN, GRACE_S, LEAST_VERSION, MOST_FILES, GatewayEntry
 from deployctl.targets import proxies, restarts
 from deployctl.targets.gateway import CONFIGURATION, NEXT
-from deployctl.targets.process import logfile, procfs
+from deployctl.targets.process import logfile, preflight, procfs
 from deployctl.targets.process.command import MARKER
 from deployctl.targets.process.runs import JOB_FILE, RunFolder
 from deployctl.targets.process.starting import supervise, unit_of
@@ -50,13 +50,10 @@ class Caddy:
         self,
         folder: Path,
         *,
-        who: Callable[[int], str | None] = lambda port: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`who` says what listens on a port."""
         self._run = RunFolder(folder)
-        self._who = who
         self._clock = clock
         self._sleep = sleep
 
@@ -77,12 +74,13 @@ class Caddy:
             )
 
     def check_port(self, wanted: GatewayEntry) -> None:
-        """Refuses a port that another program has.
+        """Refuses a port that another program has, or an engine that is to be started again: what
+        is led to that would come to another service.
 
         Raises:
             PortTakenError: says which one.
         """
-        host.refuse_taken(wanted.port, wanted.host, flag="--gateway-port", who=self._who)
+        preflight.check_port(wanted.host, wanted.port, flag="--gateway-port")
 
     def ready_for(self, wanted: GatewayEntry) -> bool:
         """Always: it listens on any port that it is told of."""

@@ -61,7 +61,7 @@ class ProcessDriver:
         self._clock = clock
         self._sleep = sleep
         folder = settings.state_dir / "gateway"
-        files, proxy = FolderFiles(folder), Caddy(folder, who=procfs.listener)
+        files, proxy = FolderFiles(folder), Caddy(folder)
         told = known(settings.state_dir / self.target)
         self.gateway = Gateway(files, proxy, known=told, clock=clock, sleep=sleep)
         self._begun: set[Path] = set()  # folders of the runs that we have started

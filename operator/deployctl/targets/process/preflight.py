@@ -101,18 +101,18 @@ def check_model(plan: ServingPlan) -> None:
         )
 
 
-def check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int, *, flag: str = "--port") -> None:
     """Refuses when the port is taken; names who listens, where /proc tells.
 
     Raises:
         PortTakenError: something listens there, or will in a moment, or this user may not.
     """
-    machine.refuse_taken(port, host, flag="--port", who=procfs.listener)
+    machine.refuse_taken(port, host, flag=flag, who=procfs.listener)
     if port_error(host, port) is not None:
         raise PortTakenError(
             f"port {port} is that of another engine, which is down for the moment",
             where=f"{host}:{port}",
-            hint="deployctl status says which; stop it, or choose another port with --port",
+            hint=f"deployctl status says which, if yours; stop it, or choose another with {flag}",
         )
 
 
@@ -120,6 +120,6 @@ def port_error(host: str, port: int) -> OSError | None:
     """Why no engine can have a port; None: it can. One that waits to be started again does not
     listen, and has it."""
     error = machine.port_error(port, host)
-    if error is None and f" @{reservation(port)}\n" in _SOCKETS.read_text():
+    if error is None and f" @{reservation(port)}\n".encode() in _SOCKETS.read_bytes():
         error = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
     return error

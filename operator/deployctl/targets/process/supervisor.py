@@ -62,10 +62,10 @@ def _lead_nobody(led: dict[str, str]) -> None:
     """Has requests wait that the gateway leads here. Each file is written where it is: if it was
     replaced meanwhile, the new one stays, and a disk that is full has room for that."""
     for path in Path(led["from"]).glob("[!.]*"):
-        with contextlib.suppress(OSError), path.open("r+", encoding="utf-8") as file:
-            if file.read() == led["to"]:
+        with contextlib.suppress(OSError), path.open("r+b") as file:
+            if file.read() == led["to"].encode():
                 file.seek(0)
-                file.write(led["then"])
+                file.write(led["then"].encode())
                 file.truncate()
 
 
