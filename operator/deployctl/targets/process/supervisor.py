@@ -132,11 +132,11 @@ class _Supervisor:
         copying = threading.Thread(target=log.copy, args=(reader,), daemon=True)
         copying.start()
         code = Watchdog(settings, machine).run(self._job["argv"], self._job["before"])
-        if led := self._job.get("led"):
-            _lead_nobody(led)
         os.close(writer)  # nobody else has it open any more
         copying.join()
         self._record(code, asked=machine.asked())
+        if led := self._job.get("led"):  # now that nobody leads here any more who reads that
+            _lead_nobody(led)
         if reserved is not None:
             reserved.close()
         return 0
