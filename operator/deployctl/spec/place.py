@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_origin
 
 from deployctl.boundedyaml import Parsed, parse
 from deployctl.errors import DeployctlError, InputError
@@ -19,6 +19,7 @@ from deployctl.spec.service import ServiceSpec
 
 _SERVICE = re.compile(r"(?:(?P<file>.+): )?services/(?P<index>\d{1,4})(?P<path>/.*)?", re.DOTALL)
 _LINE = re.compile(r"(?P<file>.+?):(?P<line>\d{1,7})(?::(?P<column>\d{1,7}))?", re.DOTALL)
+_KEY = re.compile(r"[\w-]+")  # of a setting that is a mapping: `env/NAME`
 
 
 class Said(NamedTuple):
@@ -45,8 +46,8 @@ def said_where(error: DeployctlError, said: Said) -> str | None:
     if error.service:
         flags = {flag_of(ServiceSpec, name): name for name in ServiceSpec.model_fields}
         field = flags.get(field, field)
-    if field not in ServiceSpec.model_fields:
-        return error.where
+    if field not in ServiceSpec.model_fields or (slash and not _is_key(field, rest)):
+        return error.where  # `env/prod.yaml` is a file
     variable = ENV_PREFIX + field.upper()
     if field not in said.flags and variable in {name.upper() for name in os.environ}:
         return variable
@@ -55,6 +56,11 @@ def said_where(error: DeployctlError, said: Said) -> str | None:
     known = [n for n, name in enumerate(said.services) if error.service in (None, name)]
     path = f"/{field}{slash}{rest}"
     return (_path(said.files, known[0], path) if len(known) == 1 else None) or where
+
+
+def _is_key(field: str, rest: str) -> bool:
+    mapping = get_origin(ServiceSpec.model_fields[field].annotation) is dict
+    return mapping and _KEY.fullmatch(rest) is not None
 
 
 def _path(files: Sequence[Path], index: int, path: str) -> str | None:

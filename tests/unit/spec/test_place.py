@@ -93,6 +93,10 @@ def test_what_load_specs_refuses_has_its_line(file, text, line, column):
         ("services/7/gpu", None, {}, "services/7/gpu"),
         ("service.yaml:3", None, {}, "service.yaml:3"),
         (None, "one", {}, None),
+        # Files in a folder that is called as a setting is.
+        ("env/prod.yaml: services/0/gpu", None, {"env"}, "env/prod.yaml: services/0/gpu"),
+        ("gpu/own.yaml", "one", {"gpu"}, "gpu/own.yaml"),
+        ("engine_args/grpc", "one", {}, "service.yaml: services/0/engine_args/grpc"),
     ],
 )
 def test_what_a_later_error_names_is_where_it_was_said(file, where, service, flags, said):
