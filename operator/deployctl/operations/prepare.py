@@ -171,8 +171,19 @@ def refuse_clashes(services: Iterable[Prepared]) -> None:
         InputError: an engine or the gateway has the port that another is to have, or serves it
             otherwise.
     """
-    for error in clashes(Hosted(each.plan, each.spec, each.target) for each in services):
+    hosted = [Hosted(each.plan, each.spec, each.target) for each in services]
+    for error in clashes(hosted, apart=apart(hosted)):
         raise error
+
+
+def apart(services: Sequence[Hosted]) -> bool:
+    """Whether those in Docker are on another host than processes: on the one that the engine's
+    address names."""
+    if not {each.target for each in services}.issuperset(HOSTS):
+        return False
+    from deployctl.doctor.shell import docker_host  # most verbs do not ask the machine
+
+    return docker_host(os.environ).partition("://")[0] in ("ssh", "tcp", "http", "https")
 
 
 def checkpoint(spec: ServiceSpec) -> tuple[str, ModelFacts]:

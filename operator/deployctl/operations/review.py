@@ -17,7 +17,7 @@ from deployctl.given import read_text
 from deployctl.operations import bundle as bundles
 from deployctl.operations.deploy.differences import ServiceDiff, diff
 from deployctl.operations.fleet import load_placed
-from deployctl.operations.prepare import Prepared, prepare
+from deployctl.operations.prepare import Prepared, apart, prepare
 from deployctl.render.bundle import BundleKind
 from deployctl.render.clashes import Hosted, clashes
 from deployctl.reports.annotation import relative
@@ -154,7 +154,7 @@ class _Reviewer:
     def beside(self, specs: Sequence[ServiceSpec]) -> None:
         """Looks for services that cannot be on one host beside each other."""
         indices = {spec.service: index for index, spec in enumerate(specs)}
-        for error in clashes(self.hosted):
+        for error in clashes(self.hosted, apart=apart(self.hosted)):
             name = error.service or ""
             self.failed(error, indices.get(name), name)
 

@@ -31,14 +31,16 @@ class Hosted(NamedTuple):
         return range(self.spec.port, self.spec.port + (self.entry is None))
 
 
-def clashes(services: Iterable[Hosted]) -> Iterator[InputError]:
+def clashes(services: Iterable[Hosted], *, apart: bool = False) -> Iterator[InputError]:
     """What `up` would refuse once those before are up: for each service the first, an error of its
-    own. What does not fit, or is on a cluster, is left out."""
+    own. What does not fit, or is on a cluster, is left out. `apart`: Docker's are on another host
+    than processes."""
     before: list[Hosted] = []
     for each in services:
         if each.plan.verdict != "fits" or each.target not in HOSTS:
             continue
-        error = next(filter(None, (_between(each, other) for other in before)), None)
+        beside = (other for other in before if not apart or other.target == each.target)
+        error = next(filter(None, (_between(each, other) for other in beside)), None)
         if error is not None:
             error.service = each.plan.name
             yield error

@@ -121,6 +121,18 @@ def test_what_goes_together_is_planned(write, refused):
     assert "a does not fit" in refused(*refused_not, code=3)
 
 
+def test_docker_on_another_host_is_in_no_process_s_way(write, refused, tmp_path, monkeypatch):
+    write({"gateway": True}, {"gateway": True, "target": "docker"})
+    files = [tmp_path / "two.yaml"]
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/docker.sock")
+    refused("render", "-f", "two.yaml", "-o", "out")
+    assert any(each.level == "error" for each in review(files, root=tmp_path).review.findings)
+    monkeypatch.setenv("DOCKER_HOST", "tcp://gpu1:2376")
+    with pytest.raises(StopIteration):
+        refused("render", "-f", "two.yaml", "-o", "out", code=0)
+    assert not any(each.level == "error" for each in review(files, root=tmp_path).review.findings)
+
+
 @pytest.mark.parametrize(
     ("words", "variables", "where"),
     [
