@@ -19,6 +19,7 @@ from deployctl.spec.fleet import (
     load_fleet,
     pinned,
 )
+from deployctl.spec.place import Said, marked
 
 
 def load_placed(files: Sequence[Path]) -> list[ServiceSpec]:
@@ -28,7 +29,10 @@ def load_placed(files: Sequence[Path]) -> list[ServiceSpec]:
         As `load_specs` and `placed`.
     """
     specs, fleet = load_specs(files, {}), load_fleet(files)
-    return placed(specs, fleet) if fleet else specs
+    if not fleet:
+        return specs
+    with marked(Said(files=files, services=[spec.service for spec in specs])):
+        return placed(specs, fleet)
 
 
 def placed(specs: Sequence[ServiceSpec], fleet: Sequence[CardsOfHost]) -> list[ServiceSpec]:

@@ -6,7 +6,8 @@ once something is wrong, and then it is small.
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, get_origin
 
@@ -33,6 +34,16 @@ class Said(NamedTuple):
 def mark(error: DeployctlError, said: Said) -> None:
     """Has an error name the files that were given, and where in them it is."""
     error.files, error.where = error.files or said.files, said_where(error, said)
+
+
+@contextmanager
+def marked(said: Said) -> Iterator[None]:
+    """Has an error that is raised inside name them."""
+    try:
+        yield
+    except DeployctlError as error:
+        mark(error, said)
+        raise
 
 
 def said_where(error: DeployctlError, said: Said) -> str | None:

@@ -81,13 +81,16 @@ def test_every_verb_refuses_what_cannot_be_beside_each_other(
     assert found.line > files[0].read_text().splitlines().index("---")
 
 
-def test_a_fleet_is_refused_as_well(write, refused):
+def test_a_fleet_is_refused_as_well(write, refused, tmp_path):
     cpu = [{"gpu": "cpu"}]
     write({"gateway": True}, {"gateway": True, "expose": True}, cards=cpu)
     told = refused("plan", "-f", "two.yaml")
     assert "at: two.yaml: services/1/gateway_port" in told
     for words in (("render", "-o", "out"), ("up",)):
         assert refused(*words, "-f", "two.yaml") == told
+    [found] = review([tmp_path / "two.yaml"], root=tmp_path).review.findings
+    before, *_ = (tmp_path / "two.yaml").read_text().rpartition("---")
+    assert found.line > len(before.splitlines())
     write({"gateway": True}, {"hold": 5}, cards=cpu)
     assert "at: two.yaml: services/1/hold" in refused("plan", "-f", "two.yaml")
     write({"name": "a"}, {"target": "kubernetes"}, cards=cpu)
@@ -171,6 +174,19 @@ def test_a_refusal_of_the_gateway_names_the_flag_or_the_variable(
 def test_or_the_service_of_the_file_and_its_key(write, refused, second, where):
     write({}, second)
     assert f" at: two.yaml: services/1/{where} hint: " in refused("plan", "-f", "two.yaml")
+
+
+def test_what_is_wrong_with_the_other_file_of_a_diff_is_in_that(write, refused, tmp_path):
+    """The services have the same names."""
+    write({}, {"hold": 5})
+    (tmp_path / "two.yaml").rename(tmp_path / "main.yaml")
+    write({}, {})
+    against = ("diff", "-f", "two.yaml", "--against-file", "main.yaml")
+    assert " at: main.yaml: services/1/hold hint: " in refused(*against)
+    write({}, {"gpu": "l4"}, cards=[{"gpu": "cpu"}])
+    (tmp_path / "two.yaml").rename(tmp_path / "main.yaml")
+    write({}, {})
+    assert " at: main.yaml: services/1/gpu hint: " in refused(*against)
 
 
 def test_fewer_named_cards_than_the_replicas_take_are_refused_by_all(write, refused):

@@ -11,7 +11,7 @@ from deployctl.boundedyaml import parse
 from deployctl.checking.difference import Difference, compare
 from deployctl.checking.documents import documents
 from deployctl.checking.effects import Effect
-from deployctl.errors import DeployctlError, NotFoundError
+from deployctl.errors import DeployctlError, NotFoundError, of_service
 from deployctl.events import silent
 from deployctl.operations import kinds, rendered, upload
 from deployctl.operations.bundle import chart_options, render
@@ -26,6 +26,7 @@ from deployctl.render.bundle import GATEWAY_FILE, VALUES_FILE, BundleKind
 from deployctl.render.compose import CACHE_OWNER, COMPOSE_FILE, DOOR_FOLDER, SECRETS_FOLDER
 from deployctl.render.monitoring import project as monitoring
 from deployctl.spec import ServiceSpec, TargetKind
+from deployctl.spec.place import Said, marked
 from deployctl.targets import cores, helm, history, open_view
 from deployctl.targets.docker.running import Running, running_files
 from deployctl.targets.driver import OFFLINE
@@ -257,10 +258,13 @@ def _in_file(prepared: Prepared, file: Path) -> _Other:
             where=str(file),
             hint=f"it has {', '.join(s.service for s in others)}",
         )
-    other = prepare(chosen)
     target = prepared.target
+    said = Said(files=[file], services=[spec.service for spec in others])
+    with marked(said), of_service(chosen.service):
+        other = prepare(chosen)
+        files = dict(render(target, other).files)
     words = f"{chosen.service} in {file}" if chosen.service != name else str(file)
-    return _Other(target, words, dict(render(target, other).files), other.plan)
+    return _Other(target, words, files, other.plan)
 
 
 def _figures(old: ServingPlan, new: ServingPlan) -> list[tuple[str, Any, Any]]:
