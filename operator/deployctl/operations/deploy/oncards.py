@@ -74,7 +74,8 @@ def yet_to_take(new: Release, target: TargetKind) -> dict[str, float]:
 def _missing(driver: Driver, release: Release) -> float:
     """What it is to have, in GiB, and what is free looks as if nobody had it."""
     footprint, gateway = held_by(release.plan).footprint, driver.gateway
-    at_work = gateway is not None and gateway.at_work(release.service)
+    changed = release.candidate_of or release.service  # whose lock whoever tries it has
+    at_work = gateway is not None and gateway.at_work(changed)
     begun = release.status == "pending" and at_work  # else whoever began it was killed
     if release.plan.accelerator != "cpu":
         return footprint if begun else 0.0

@@ -80,16 +80,18 @@ def test_of_a_card_only_what_is_about_to_start_is_yet_to_be_taken(
     store = Store(tmp_path)
     driver = SimpleNamespace(
         state=lambda release: EngineState("running"),
-        gateway=SimpleNamespace(at_work=lambda service: True),
+        # On Docker a canary has no lock of its own.
+        gateway=SimpleNamespace(at_work=lambda service: service != "chat-canary"),
     )
     monkeypatch.setattr(oncards, "open_store", lambda: (None, store))
     monkeypatch.setattr(oncards, "open_driver", lambda *_: driver)
 
-    def record(name, status, card):
+    def record(name, status, card, candidate_of=None):
         plan, *_ = planned(
             "awq", "l4", name=name, gpu_memory_utilization=0.4, env={"CUDA_VISIBLE_DEVICES": card}
         )
-        release = make_release(status=status, name=name).model_copy(update={"plan": plan})
+        more = {"plan": plan, "candidate_of": candidate_of}
+        release = make_release(status=status, name=name).model_copy(update=more)
         store.save(ServiceRef("process", name), release)
         return release
 
@@ -97,5 +99,7 @@ def test_of_a_card_only_what_is_about_to_start_is_yet_to_be_taken(
     record("serves", "deployed", "0")
     record("elsewhere", "pending", "1")
     begun = record("begun", "pending", "0")
+    record("chat-canary", "pending", "0", candidate_of="chat")
     taken = {name: gib for name, gib in yet_to_take(new, "process").items() if gib}
-    assert taken == {"begun": held_by(begun.plan).footprint}
+    footprint = held_by(begun.plan).footprint
+    assert taken == {"begun": footprint, "chat-canary": footprint}
