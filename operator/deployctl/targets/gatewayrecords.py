@@ -30,8 +30,9 @@ class Knowledge(NamedTuple):
 
     at_work: Callable[[str], bool] = lambda service: True  # a deployctl changes it now
     gone: Callable[[str], bool] = lambda service: False  # there is no such service any more
-    # Where its engines are; None: nobody else comes to have the address of one that died.
-    engines: Callable[[str], Collection[str]] | None = None
+    # Where its engines are, None where that is unknown; none: nobody else comes to have the address
+    # of one that died.
+    engines: Callable[[str], Collection[str] | None] | None = None
 
 
 class HeldSince(NamedTuple):
@@ -136,7 +137,8 @@ class GatewayRecords:
                 there = {self._files.read(_upstream(one)) for one in (name, _earlier(name))}
                 there -= {None, rendered.HELD, rendered.NOBODY}
                 # Asked afterwards: whoever leads to a new one at this moment has started it.
-                if there and (left := there - {*engines(each.service)}):
+                living = engines(each.service) if there else None
+                if living is not None and (left := there - {*living}):
                     self._lead(name, rendered.NOBODY)
                     ended = f"its engine at {left.pop()} has ended"
                     tell(Event("warning", f"requests for {each.service} wait: {ended}"))

@@ -84,6 +84,8 @@ def test_an_engine_lives_as_long_as_its_supervisor_has_not_given_it_up(tmp_path)
     told = {"pid": us.pid, "start": us.start, "boot": procfs.boot_id()}
     (run / "supervisor.json").write_text(json.dumps(told))
     assert services.living(tmp_path) == {ADDRESS}
+    (run / "job.json").write_text("damaged")
+    assert services.living(tmp_path) is None  # it serves, and nobody may say that it has ended
     (run / "exit.json").write_text('{"code": 1}')
     assert services.living(tmp_path) == set()
     (run / "exit.json").unlink()

@@ -11,7 +11,7 @@ from deployctl.targets.process.runs import RunFolder
 def known(services: Path) -> Knowledge:
     """Of the services that have their folders in this one."""
 
-    def engines(service: str) -> set[str]:
+    def engines(service: str) -> set[str] | None:
         return living(services / service)
 
     return Knowledge(
@@ -21,9 +21,9 @@ def known(services: Path) -> Knowledge:
     )
 
 
-def living(service: Path) -> set[str]:
+def living(service: Path) -> set[str] | None:
     """Where a service's engines listen that a supervisor looks after, be it that they load, or are
-    to be started again: no other engine has such an address."""
+    to be started again: no other engine has such an address. None where one's is on no record."""
     runs = map(RunFolder, (service / "runs").glob("*"))
     found = {run.port() for run in runs if run.supervisor_alive() and run.exit() is None}
-    return {f"{LOOPBACK}:{port}" for port in found}
+    return None if None in found else {f"{LOOPBACK}:{port}" for port in found}
