@@ -71,7 +71,7 @@ def test_a_release_of_before_the_door_starts_again(settings, make_release, servi
     (old,) = store.releases(ref)
     driver, started = ProcessDriver(settings), []
     monkeypatch.setattr(
-        "deployctl.targets.process.driver.supervise", lambda *words, give_up: started.append(words)
+        "deployctl.targets.process.driver.supervise", lambda *words, **more: started.append(words)
     )
     driver.start(old, lambda event: None)
     ((_, environment),) = started
@@ -92,7 +92,7 @@ def test_the_engine_of_a_folder_gets_the_token_for_what_a_flag_names(
     (tmp_path / "token").write_text("hf_abc")
     driver, given = ProcessDriver(settings), []
     monkeypatch.setattr(
-        "deployctl.targets.process.driver.supervise", lambda *words, give_up: given.append(words[1])
+        "deployctl.targets.process.driver.supervise", lambda *words, **more: given.append(words[1])
     )
     for args in ((), ("--tokenizer", "org/other")):
         engine = EnginePlan(name="vllm", version="0.32.0", image="i", args=args)
