@@ -171,6 +171,10 @@ def _behind(app, names):
     return app
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 2048  # connections that wait to be taken, as vLLM has; Python's 5 cut more
+
+
 def main():
     parser = argparse.ArgumentParser()
     for name in ("--model", "--host", "--served-model-name"):
@@ -199,7 +203,7 @@ def main():
     time.sleep(600 if _switch("SILENT") else float(_switch("LOADING_S") or 0))
     engine = Engine(arguments.served_model_name or arguments.model, arguments.max_num_seqs)
     _Handler.app = _behind(_Api(engine, arguments.tool_call_parser), arguments.middleware)
-    server = ThreadingHTTPServer((arguments.host, arguments.port), _Handler)
+    server = _Server((arguments.host, arguments.port), _Handler)
     print("INFO Application startup complete.", flush=True)
     server.serve_forever()
 
