@@ -11,9 +11,9 @@ from deployctl.targets.readiness import Tools
 
 DRAIN_S = 60.0  # as long as the chart gives a pod: a long answer, some 2,000 tokens at 40 a second
 # Behind a gateway, for what it has sent on: of a request whose body is late and has no length, Go
-# keeps the head back for 0.2 s, and on a busy machine for three times as long. A door that has
-# closed would turn it away, and not all that it turns away can be sent again.
-ARRIVES_S = 1.0
+# keeps the head back for 0.2 s. A door that has closed would turn it away, and not all that it
+# turns away can be sent again.
+ARRIVES_S = 0.3
 NOTICE_S = 0.3  # for the door to see that it is to close: it looks every 0.25 s
 SILENT = 3  # questions in a row that nobody answers: it has died, or hangs
 _POLL_S = 0.2
