@@ -58,7 +58,7 @@ def nginx(folder: Path, engine: int) -> Iterator[Server]:
     Raises:
         RuntimeError: it does not start.
     """
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     port = host.free_port()
     (folder / "nginx.conf").write_text(configuration(folder, port, engine))
     words = ["nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
