@@ -108,7 +108,7 @@ def check_port(host: str, port: int, *, flag: str = "--port") -> None:
         PortTakenError: something listens there, or will in a moment, or this user may not.
     """
     machine.refuse_taken(port, host, flag=flag, who=procfs.listener)
-    if port_error(host, port) is not None:
+    if _is_reserved(port):
         raise PortTakenError(
             f"port {port} is that of another engine, which is down for the moment",
             where=f"{host}:{port}",
@@ -120,6 +120,10 @@ def port_error(host: str, port: int) -> OSError | None:
     """Why no engine can have a port; None: it can. One that waits to be started again does not
     listen, and has it."""
     error = machine.port_error(port, host)
-    if error is None and f" @{reservation(port)}\n".encode() in _SOCKETS.read_bytes():
+    if error is None and _is_reserved(port):
         error = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
     return error
+
+
+def _is_reserved(port: int) -> bool:
+    return f" @{reservation(port)}\n".encode() in _SOCKETS.read_bytes()
