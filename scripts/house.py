@@ -71,9 +71,9 @@ def rules(files: list[Source]) -> list[Rule]:
         ("module-names", "modules named like the standard library's", modules(files)),
     ]
     return [
-        Rule("operator-lines", "lines in operator/", 79_700, sum(f.lines for f in operator)),
+        Rule("operator-lines", "lines in operator/", 80_100, sum(f.lines for f in operator)),
         Rule("operator-files", "files in operator/", 560, len(operator)),
-        Rule("cli-lines", f"lines in {CLI}/", 7_140, sum(f.lines for f in cli)),
+        Rule("cli-lines", f"lines in {CLI}/", 7_180, sum(f.lines for f in cli)),
         *(Rule(name, title, 0, len(found), tuple(found)) for name, title, found in listed),
     ]
 
