@@ -86,13 +86,12 @@ def gateway(folder: Path, port: int) -> Iterator[Server]:
 
 @contextmanager
 def sides(folder: Path) -> Iterator[tuple[Loop, dict[str, Server]]]:
-    """Users and engine on one core, and what is before them on the others, from its start: it has
-    as many threads as it sees cores. nginx is left out where it is not installed."""
+    """Users and engine on one core, and what is before them on any, as on a host. nginx is left out
+    where it is not installed."""
     cores = sorted(os.sched_getaffinity(0))
     loop = Loop()
     try:
         with ExitStack() as stack:
-            os.sched_setaffinity(0, cores[1:] or cores)
             ways = {THROUGH: stack.enter_context(gateway(folder / "gateway", loop.port))}
             if peer.here():
                 ways[PEER] = stack.enter_context(peer.nginx(folder / "nginx", loop.port))

@@ -28,8 +28,8 @@ from deployctl.render.gateway import ADMIN, UPSTREAMS
 LOAD = Load(requests=24, every_ns=10_000_000, texts=2, interval_ns=20_000_000)
 EDGE = 2  # requests at each end of a load that are not counted
 HEAD = """\
-| the gateway | CPU a request, ms | more | TTFT p50, ms | more |
-|---|---:|---:|---:|---:|"""
+| the gateway | CPU a request, ms | more | TTFT p50, ms | more | p99, ms |
+|---|---:|---:|---:|---:|---:|"""
 
 
 def no_log(document: dict[str, Any]) -> None:
@@ -68,6 +68,18 @@ def fixed(document: dict[str, Any], address: str) -> None:
     document.update(json.loads(text))
 
 
+def bare(document: dict[str, Any], address: str) -> None:
+    """A Caddy that passes on, and nothing else."""
+    no_log(document)
+    no_metrics(document)
+    strips = {"handler": "rewrite", "strip_path_prefix": "/demo"}
+    passes = {"handler": "reverse_proxy", "upstreams": [{"dial": address}], "flush_interval": -1}
+    for name, server in document["apps"]["http"]["servers"].items():
+        if name != "monitor":
+            server.pop("errors")
+            server["routes"] = [{"handle": [strips, passes]}]
+
+
 def parts(address: str) -> dict[str, Callable[[dict[str, Any]], None]]:
     """Changes of the configuration, by what is left."""
 
@@ -86,6 +98,7 @@ def parts(address: str) -> dict[str, Callable[[dict[str, Any]], None]]:
         "with a fixed address": read,
         "that keeps connections": kept,
         "with all of these": least,
+        "a bare Caddy": lambda document: bare(document, address),
     }
 
 
@@ -123,7 +136,6 @@ def measured(folder: Path, rounds: int) -> dict[str, list[Run]]:
     ways: dict[str, Server] = {}
     try:
         with ExitStack() as stack:
-            os.sched_setaffinity(0, cores[-1:])
             for number, (name, change) in enumerate(parts(f"127.0.0.1:{loop.port}").items()):
                 place = folder / str(number)
                 ways[name] = stack.enter_context(gateway(place, loop.port))
@@ -159,7 +171,8 @@ def main() -> int:
             cells.append(f"{np.median(times[name]):.3f}")
             centre, half = interval(times[name] - times["as it is"])
             cells.append("" if name == "as it is" else f"{centre:+.3f} ± {half:.3f}")
-        print(f"| {name} | {' | '.join(cells)} |")
+        last = np.percentile(np.concatenate([each.first_alone for each in runs[name]]), 99)
+        print(f"| {name} | {' | '.join(cells)} | {last:.3f} |")
     return 0
 
 

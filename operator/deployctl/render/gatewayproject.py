@@ -87,6 +87,7 @@ def project(addresses: Sequence[str], monitor_port: int, image: str) -> str:
             # ask engines by that, with their keys. Authorities are asked by HTTPS_PROXY.
             "HTTP_PROXY": "",
             "http_proxy": "",
+            **rendered.THREADS,
         },
         "labels": {PORTS_LABEL: ",".join(addresses)},
         "ports": [published(int(port), int(port), host) for host, port in map(_parts, addresses)],

@@ -200,6 +200,11 @@ def test_in_a_container_it_asks_engines_by_no_proxy_that_docker_gives_it():
     assert "https_proxy" not in told  # by it authorities are asked for certificates
 
 
+def test_in_a_container_it_has_more_threads_than_a_small_host_has_cores():
+    caddy = yaml.safe_load(gatewayproject.project([], 20190, "caddy:1"))["services"]["caddy"]
+    assert int(caddy["environment"]["GOMAXPROCS"]) == 8
+
+
 def test_by_hand_it_has_what_up_would_write(golden):
     files = gatewayproject.by_hand(one())
     assert sorted(files) == [

@@ -113,3 +113,10 @@ def test_what_caddy_complains_of_is_said_without_its_bookkeeping():
         "loading: listen tcp :80: denied"
     )
     assert proxies.complaint([]) == "it said nothing"
+
+
+def test_it_gets_nothing_of_ours_but_where_it_is_and_its_threads(tmp_path):
+    ours = {"PATH": "/bin", "OPENAI_API_KEY": "secret", "HTTP_PROXY": "http://proxy", "GOGC": "1"}
+    got = caddy._environment(ours, tmp_path)
+    assert got.pop("GOMAXPROCS") == "8"
+    assert set(got) == {"PATH", "XDG_DATA_HOME", "XDG_CONFIG_HOME", caddy.MARKER}

@@ -21,7 +21,14 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
 from deployctl.files import write_private
 from deployctl.render.bundle import LOOPBACK
-from deployctl.render.gateway import ADMIN, GRACE_S, LEAST_VERSION, MOST_FILES, GatewayEntry
+from deployctl.render.gateway import (
+    ADMIN,
+    GRACE_S,
+    LEAST_VERSION,
+    MOST_FILES,
+    THREADS,
+    GatewayEntry,
+)
 from deployctl.targets import proxies, restarts
 from deployctl.targets.gateway import CONFIGURATION, NEXT
 from deployctl.targets.process import logfile, preflight, procfs
@@ -245,4 +252,4 @@ def _environment(ambient: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Little of ours: no key and no token gets there."""
     kept = {name: value for name, value in ambient.items() if name in _KEPT}
     homes = {"XDG_DATA_HOME": str(folder / "data"), "XDG_CONFIG_HOME": str(folder / "data")}
-    return {**kept, **homes, MARKER: str(folder)}
+    return {**kept, **homes, **THREADS, MARKER: str(folder)}
