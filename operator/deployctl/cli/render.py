@@ -55,14 +55,13 @@ _ScrapeHostOption = Annotated[
     ),
 ]
 _MonitorPortOption = Annotated[
-    int | None,
+    list[str] | None,
     typer.Option(
         "--monitor-port",
-        help="With --target monitoring: the port of the gateway's monitor, of target process what "
-        "gateway/monitor_port of the state folder has. \\[default: 20190 for target docker]",
-        metavar="N",
-        min=1,
-        max=65535,
+        help="With --target monitoring: where a gateway tells its metrics, TARGET=PORT: docker "
+        "(20190), or process (what gateway/monitor_port of its state folder has). Repeatable.",
+        metavar="TARGET=PORT",
+        show_default=False,
     ),
 ]
 _NamespaceOption = Annotated[str, typer.Option("--namespace", help="Namespace of plain manifests.")]
@@ -116,7 +115,8 @@ def command(
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
     if target == "monitoring":
         ready = _ready(specs, recommended, target)
-        _monitoring(ready, receivers, (scrape_host, monitor_port), _Written(out, force, output))
+        scraped = scrape_host, monitor_port or []
+        _monitoring(ready, receivers, scraped, _Written(out, force, output))
         return
     _refuse_watching(receivers, {"--scrape-host": scrape_host, "--monitor-port": monitor_port})
     everything = target == "all"
@@ -169,7 +169,7 @@ def _rendered(
     return [(bundle, bundles.readme(prepared, bundle)) for bundle in made]
 
 
-def _refuse_watching(receivers: Path | None, scraped: dict[str, str | int | None]) -> None:
+def _refuse_watching(receivers: Path | None, scraped: dict[str, str | list[str] | None]) -> None:
     """Refuses what is of monitoring alone."""
     from deployctl.operations.monitoring.request import refuse_receivers
 
@@ -193,7 +193,7 @@ class _Written(NamedTuple):
 def _monitoring(
     prepared: "list[Prepared]",
     receivers: Path | None,
-    scraped: tuple[str | None, int | None],
+    scraped: tuple[str | None, list[str]],
     how: _Written,
 ) -> None:
     from deployctl.operations.monitoring.folder import folder_of, receivers_of

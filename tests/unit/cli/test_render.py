@@ -5,6 +5,7 @@ import sys
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 from deployctl.cli.app import main
 from known import tiny_folder
@@ -131,7 +132,9 @@ def test_monitoring_of_several_services_is_one_folder(render, model, tmp_path):
     assert set(document) == {"version", "folder", "files"}
 
 
-@pytest.mark.parametrize(("more", "port"), [([], 20190), (["--monitor-port", "20191"], 20191)])
+@pytest.mark.parametrize(
+    ("more", "port"), [([], 20190), (["--monitor-port", "docker=20191"], 20191)]
+)
 def test_behind_a_gateway_of_docker_its_monitor_is_scraped_wherever_that_is(
     render, tmp_path, monkeypatch, more, port
 ):
@@ -143,12 +146,33 @@ def test_behind_a_gateway_of_docker_its_monitor_is_scraped_wherever_that_is(
     assert "/services/" in scrape
 
 
-@pytest.mark.parametrize(("more", "scraped"), [([], 0), (["--monitor-port", "20191"], 1)])
+@pytest.mark.parametrize(("more", "scraped"), [([], 0), (["--monitor-port", "process=20191"], 1)])
 def test_a_gateway_of_processes_is_scraped_where_its_port_is_said(render, tmp_path, more, scraped):
     render("--gateway", "--target", "monitoring", "-o", "out", *more)
     scrape = (tmp_path / "out/prometheus/scrape.yaml").read_text()
     assert scrape.count("127.0.0.1:20191") == scrape.count("deployctl_gateway") == scraped
     assert "127.0.0.1:8000" in scrape
+
+
+def test_a_host_with_both_gateways_has_both_scraped(render, model, tmp_path):
+    (tmp_path / "fleet.yaml").write_text(
+        "".join(
+            f"---\nmodel: {json.dumps(str(model))}\nname: a-{target}\ntarget: {target}\n"
+            f"port: {port}\ngateway: true\ngateway_port: {port + 80}\n"
+            for target, port in (("docker", 8000), ("process", 8001))
+        )
+    )
+    words = ["--monitor-port", "process=20192", "--monitor-port", "docker=20191"]
+    render("--target", "monitoring", "-f", "fleet.yaml", *words, "-o", "out", model=None)
+    scrape = yaml.safe_load((tmp_path / "out/prometheus/scrape.yaml").read_text())
+    found = {
+        job["job_name"]: job["static_configs"][0]["targets"] for job in scrape["scrape_configs"]
+    }
+    assert found == {
+        "deployctl-a-docker": ["127.0.0.1:20191"],
+        "deployctl-a-process": ["127.0.0.1:8001"],
+        "deployctl_gateway": ["127.0.0.1:20191", "127.0.0.1:20192"],
+    }
 
 
 @pytest.mark.parametrize(("more", "helps"), [([], True), (["--gateway", "--expose"], False)])
@@ -167,8 +191,10 @@ def test_to_expose_it_is_the_hint_where_that_helps(render, more, helps):
         (["--target", "monitoring", "--scrape-host", "a", "-o", "x"], 3, "on loopback alone"),
         (["--target", "docker", "--scrape-host", "a"], 2, "goes with --target monitoring"),
         (["--target", "docker", "--receivers", "a"], 2, "goes with --target monitoring"),
-        (["--target", "docker", "--monitor-port", "1"], 2, "goes with --target monitoring"),
-        (["--target", "monitoring", "--monitor-port", "1", "-o", "x"], 2, "no service here is"),
+        (["--target", "docker", "--monitor-port", "a"], 2, "goes with --target monitoring"),
+        (["--target", "monitoring", "--monitor-port", "process=1", "-o", "x"], 2, "no service of"),
+        (["--target", "monitoring", "--monitor-port", "20191", "-o", "x"], 2, "is not TARGET=PORT"),
+        (["--target", "monitoring", "--monitor-port", "docker=65536", "-o", "x"], 2, "TARGET=PORT"),
         (["--target", "monitoring", "--receivers", "no.yaml", "-o", "x"], 2, "no such file"),
     ],
 )

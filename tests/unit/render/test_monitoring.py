@@ -37,6 +37,19 @@ def test_an_only_engine_of_docker_is_scraped_wherever_it_came_up(watched):
     assert beside["scrape_configs"][0]["metrics_path"] == "/services/chat/metrics"
 
 
+def test_a_project_behind_a_gateway_has_it_scraped_once_a_host(watched):
+    found = []
+    for name in ("chat", "b"):
+        one = watched(name, gateway=True)
+        found.append(monitoring_files(one.plan, one.spec)["monitoring/gateway-scrape.yaml"])
+    assert found[0] == found[1]
+    (job,) = yaml.safe_load(found[0])["scrape_configs"]
+    assert job["job_name"] == "deployctl_gateway"
+    assert job["static_configs"] == [{"targets": ["127.0.0.1:20190"]}]
+    alone = watched()
+    assert "monitoring/gateway-scrape.yaml" not in monitoring_files(alone.plan, alone.spec)
+
+
 def test_a_gateway_is_scraped_once_and_judged_wherever_it_is_rendered(watched):
     both = [watched(name, gateway=True)._replace(gateway="127.0.0.1:20190") for name in "ab"]
     stack = stack_files(both, StackSettings(), "/state")

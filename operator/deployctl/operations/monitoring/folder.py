@@ -1,7 +1,7 @@
 """Files for a Prometheus, an Alertmanager and a Grafana that run already."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deployctl.errors import InputError, PlanRefusedError
@@ -15,6 +15,7 @@ from deployctl.spec.receivers import Receivers, load_receivers
 
 _LOOPBACK = re.compile(r"127\.0\.0\.1|localhost")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
+_MONITOR = re.compile(r"(docker|process)=([1-9][0-9]{0,4})")
 
 
 def receivers_of(file: Path | None) -> Receivers:
@@ -30,13 +31,13 @@ def folder_of(
     prepared: Sequence[Prepared],
     receivers: Receivers,
     host: str | None = None,
-    monitor_port: int | None = None,
+    monitor_ports: Sequence[str] = (),
 ) -> dict[str, str]:
     """The files by path. `host`: by which name Prometheus reaches the services' host, if not by
-    loopback; `monitor_port`: of the gateway before them, on Docker if it is not the usual one.
+    loopback; `monitor_ports`: of the gateways before them, each TARGET=PORT.
 
     Raises:
-        InputError: that is no name of a host, or no service is scraped by such a port.
+        InputError: that is no name of a host, or of no gateway before these services a port.
         PlanRefusedError: a service is on a cluster, listens where that host is not, or its plan
             refuses.
     """
@@ -58,24 +59,38 @@ def folder_of(
                 "docs/guides/dashboards.md",
             )
     _refuse_unreachable(prepared, host)
-    if monitor_port is not None and not any(behind_gateway(e.plan, e.spec) for e in prepared):
-        said, flag = "no service here is behind a gateway", "--monitor-port"
-        raise InputError(said, where=flag, hint="leave it out, or say --gateway")
-    monitor = f"{host}:{monitor_port}" if monitor_port else ""
-    port = monitor_port or MONITOR_PORT
-    services = [
-        Watched(
-            each.plan,
-            each.spec.model_copy(update={"target": each.target}),
-            *(
-                reached(each.plan, each.spec, host, token_file(each.plan.name), port)
-                if each.target == "docker"
-                else (f"{host}:{each.spec.port}", token_file(each.plan.name), "", (), monitor)
-            ),
-        )
-        for each in prepared
-    ]
-    return monitoring_folder(services, receivers)
+    ports = _monitors(monitor_ports, prepared)
+    return monitoring_folder([_watched(each, host, ports) for each in prepared], receivers)
+
+
+def _watched(each: Prepared, host: str, ports: Mapping[str, int]) -> Watched:
+    """Where Prometheus finds a service on that host, and the gateway before it."""
+    plan, spec = each.plan, each.spec.model_copy(update={"target": each.target})
+    token, port = token_file(plan.name), ports.get(each.target)
+    if each.target == "docker":
+        return Watched(plan, spec, *reached(plan, spec, host, token, port or MONITOR_PORT))
+    monitor = f"{host}:{port}" if port and behind_gateway(plan, spec) else ""
+    return Watched(plan, spec, f"{host}:{spec.port}", token, gateway=monitor)
+
+
+def _monitors(given: Sequence[str], prepared: Sequence[Prepared]) -> dict[str, int]:
+    """Where gateways tell their metrics, by the target of the services behind each.
+
+    Raises:
+        InputError: that is no port of a target, or no service there is behind a gateway.
+    """
+    flag, found = "--monitor-port", dict[str, int]()
+    there = {each.target for each in prepared if behind_gateway(each.plan, each.spec)}
+    for item in given:
+        match = _MONITOR.fullmatch(item)
+        if match is None or int(match[2]) > 65535:
+            hint = "for example process=20191; there are docker and process"
+            raise InputError(f"{item!r} is not TARGET=PORT", where=flag, hint=hint)
+        if match[1] not in there:
+            said = f"no service of target {match[1]} here is behind a gateway"
+            raise InputError(said, where=flag, hint="leave it out, or say --gateway")
+        found[match[1]] = int(match[2])
+    return found
 
 
 def _refuse_unreachable(prepared: Sequence[Prepared], host: str) -> None:

@@ -126,8 +126,8 @@ def _moves(services: Sequence[Watched]) -> str:
     return (
         f"\nAn update of {', '.join(told)} may come up beside the one that serves, and stays at "
         "its own port then, where this\nPrometheus does not look: say `up --beside no`.\nTheir "
-        "gateway is looked at where `--monitor-port` says what `gateway/monitor_port` of the state "
-        "folder has.\n"
+        "gateway is looked at where `--monitor-port process=N` says what `gateway/monitor_port` "
+        "of the state folder has.\n"
     )
 
 

@@ -7,7 +7,13 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.render import gateway
 from deployctl.render.bundle import LOOPBACK, behind_gateway
 from deployctl.render.compose import SECRETS_FOLDER
-from deployctl.render.monitoring.prometheus import Watched, host_rules, rules, scrape_job
+from deployctl.render.monitoring.prometheus import (
+    Watched,
+    gateway_jobs,
+    host_rules,
+    rules,
+    scrape_job,
+)
 from deployctl.render.yamltext import write
 from deployctl.spec import ServiceSpec
 
@@ -32,10 +38,18 @@ def reached(
 
 def monitoring_files(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
     """By path: `scrape.yaml` for Prometheus' `scrape_config_files`, the service's `rules.yaml`, and
-    `host-rules.yaml`, which is the same for every service of a host, for its `rule_files`."""
+    `host-rules.yaml`, which is the same for every service of a host, for its `rule_files`; behind a
+    gateway `gateway-scrape.yaml`, which is the same for all behind it."""
     watched = Watched(plan, spec, *reached(plan, spec, LOOPBACK, _TOKEN))
     said = f"Rendered by deployctl for the service {plan.name}.\n"
+    gateways = {"scrape_configs": gateway_jobs([watched])}
+    once = write(
+        gateways,
+        "Rendered by deployctl, for scrape_config_files of Prometheus, once: of the gateway before "
+        "all\nservices of this Docker engine. It is the same for every one.",
+    )
     return {
+        **({f"{FOLDER}/gateway-scrape.yaml": once} if gateways["scrape_configs"] else {}),
         f"{FOLDER}/scrape.yaml": write(
             {"scrape_configs": [scrape_job(watched)]},
             said + "For scrape_config_files of a Prometheus on this host. What reads the token is "
