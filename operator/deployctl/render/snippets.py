@@ -14,6 +14,10 @@ from typing import NamedTuple
 _QUESTION = "Say hello in one sentence."
 _VARIABLE = "VLLM_API_KEY"
 _OPEN_WEBUI = "openwebui/open-webui:main"
+# What it trusts, https://docs.openwebui.com/tutorials/integrations/custom-ca: its libraries take a
+# file alone, without those that are public. The image starts with `bash start.sh`.
+_TRUSTED = "/tmp/ca.crt"  # noqa: S108  inside the container
+_BESIDE_PUBLIC = 'cat "$(python -m certifi)" /root.crt > "$SSL_CERT_FILE" && exec bash start.sh'
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]")
 
 
@@ -138,15 +142,18 @@ def _open_webui(way: Way) -> str:
     """From a container loopback is out of reach, unless it shares the machine's network."""
     here = _LOOPBACK.match(way.base_url)
     how = ["--network host -e HOST=127.0.0.1 -e PORT=3000" if here else "-p 127.0.0.1:3000:8080"]
-    if way.ca_file:  # beside the authorities of its image, which are in a folder
-        how.append(f"-v {shlex.quote(way.ca_file)}:/root.crt:ro -e SSL_CERT_FILE=/root.crt")
+    started = ""
+    if way.ca_file:
+        how.append(f"-v {shlex.quote(way.ca_file)}:/root.crt:ro")
+        how.append(f"-e SSL_CERT_FILE={_TRUSTED} -e REQUESTS_CA_BUNDLE={_TRUSTED}")
+        started = f" sh -c {shlex.quote(_BESIDE_PUBLIC)}"
     return " \\\n  ".join(
         [
             f'OPENAI_API_KEY="{_key(way)}" docker run -d --name open-webui',
             *how,
             f"-e OPENAI_API_BASE_URL={shlex.quote(way.base_url)} -e OPENAI_API_KEY",
             "-e ENABLE_OLLAMA_API=false -v open-webui:/app/backend/data",
-            f"{_OPEN_WEBUI}  # then http://127.0.0.1:3000",
+            f"{_OPEN_WEBUI}{started}  # then http://127.0.0.1:3000",
         ]
     )
 

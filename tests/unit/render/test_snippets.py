@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from unittest.mock import Mock
 
+import certifi
 import jsonschema
 import pytest
 import yaml
@@ -107,18 +108,37 @@ def test_continue_knows_every_name_of_its_file(tasks, key, authority):
 
 
 def test_an_authority_of_the_gateways_own_is_told_to_what_is_pasted():
-    """LiteLLM reads it for that model alone; a container by a file of its own, which OpenSSL reads
-    beside the authorities of the image."""
+    """LiteLLM reads it for that model alone."""
     made = by_name(Way("https://h/chat/v1", "m", ca_file=NASTY))
     (litellm,) = yaml.safe_load(made["LiteLLM"].text)["model_list"]
     assert litellm["litellm_params"]["ssl_verify"] == NASTY
     started = words(made["Open WebUI"].text)
     mounted = started[started.index("-v") + 1]
     assert mounted == f"{NASTY}:/root.crt:ro"
-    assert "SSL_CERT_FILE=/root.crt" in started
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        assert f"{name}=/tmp/ca.crt" in started
     without = by_name(Way("https://h/chat/v1", "m"))
     told = "".join(snippet.text for snippet in without.values())
     assert not any(word in told for word in ("ssl_verify", "SSL_CERT_FILE", "caBundlePath"))
+
+
+def test_open_webui_trusts_public_authorities_and_the_gateways_own(tmp_path):
+    """Its libraries take what SSL_CERT_FILE names for all that there is."""
+    command = words(by_name(Way("https://h/chat/v1", "m", ca_file="/r"))["Open WebUI"].text)
+    first, *_, script = command[command.index("openwebui/open-webui:main") + 1 :]
+    own, trusted = tmp_path / "root.crt", tmp_path / "ca.crt"
+    own.write_text("the gateway's own\n")
+    (tmp_path / "start.sh").write_text('echo "$SSL_CERT_FILE"')
+    done = subprocess.run(
+        [first, "-c", script.replace("/root.crt", str(own))],
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "SSL_CERT_FILE": str(trusted)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == (f"{trusted}\n", "")
+    assert trusted.read_text() == certifi.contents() + own.read_text()
 
 
 def test_without_a_key_nothing_asks_for_one():
