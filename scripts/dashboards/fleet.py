@@ -3,6 +3,7 @@
 from scripts.dashboards.board import RUNBOOKS, Board, Section, textbox
 from scripts.dashboards.panels import BAD, POOR, Column, Panel, figure, graph, rows
 from scripts.dashboards.queries import (
+    DOORS,
     FLEET,
     REPLICAS,
     WINDOW,
@@ -23,7 +24,7 @@ from deployctl.promql import (
 )
 from deployctl.promql.write import compare, greatest, over, quantile, rate, ratio, times, total
 from deployctl.render.alerting.capacity import FULL
-from deployctl.render.alerting.gateway import JOB, PORTS
+from deployctl.render.alerting.gateway import ASKED, BEHIND, JOB, PORTS
 
 _BY = "service"
 _LEGEND = "{{service}}"
@@ -199,12 +200,13 @@ def _taken(left: str, size: str, *matchers: LabelMatcher) -> Expression:
 
 
 def _gateways() -> tuple[Panel, ...]:
-    def of(series: str) -> Selector:
-        return exporter(f"caddy_http_{series}", LabelMatcher("job", "=", JOB), PORTS)
+    def of(series: str, *more: LabelMatcher) -> Selector:
+        return exporter(f"caddy_http_{series}", LabelMatcher("job", "=", JOB), PORTS, *more)
 
     by, legend = ("instance", "server"), "{{instance}} {{server}}"
     ended = total(rate(of("request_duration_seconds_count"), WINDOW), *by, "code")
-    begun = quantile(0.95, of("response_duration_seconds_bucket"), WINDOW, *by)
+    begun = quantile(0.95, of("response_duration_seconds_bucket", ASKED), WINDOW, *by)
+    behind = DOORS.beside("deployctl_door_requests_under_way")
     return (
         graph(
             "Requests at gateways",
@@ -221,13 +223,13 @@ def _gateways() -> tuple[Panel, ...]:
             "gateway, as long as all that comes to doors comes through one.",
             "short",
             Query(total(of("requests_in_flight"), *by), legend),
-            Query(total(FLEET.beside("deployctl_door_requests_under_way")), "at doors"),
+            Query(total(behind, BEHIND), f"at doors {{{{{BEHIND}}}}}"),
             alerts=("GatewayUnanswered",),
         ),
         graph(
             "First byte by gateways, p95",
-            "Of 20 answers the latest but one to begin, its wait in the gateway included; none is "
-            "shown as later than 10 s.",
+            "Of 20 answers to a POST the latest but one to begin, its wait in the gateway "
+            "included; none is shown as later than 10 s.",
             "s",
             Query(begun, legend),
             alerts=("GatewayUnanswered",),

@@ -8,6 +8,7 @@ from deployctl.engines.vllm import exported
 from deployctl.engines.vllm.series import Series
 from deployctl.promql import Expression, FunctionCall, LabelMatcher, Selector
 from deployctl.promql.write import quantile
+from deployctl.render.alerting.gateway import BEHIND
 
 NEWEST = exported.newest()
 WINDOW = "$__rate_interval"
@@ -19,6 +20,7 @@ _CHOSEN = LabelMatcher("instance", "=~", "$replica")
 REPLICAS = ("pod", "instance")  # by these a replica is told; off Kubernetes there is no pod
 REPLICA = "{{pod}} {{instance}}"
 FLEET = Series(NEWEST, *WHERE)
+DOORS = Series(NEWEST, *WHERE, LabelMatcher(BEHIND, "!=", ""))  # of engines behind a gateway
 RUNS = Series(NEWEST, WHERE[1])  # of load tests, which have no namespace or another's
 BESIDE = Series(NEWEST, *WHERE, _CHOSEN)
 # What is beside the engine's own series has no model.

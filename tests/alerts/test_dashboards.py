@@ -20,12 +20,14 @@ from verdict_parts import made
 pytestmark = pytest.mark.promtool
 CHOSEN = {"__rate_interval": "2m", "namespace": "serving", "service": "chat", "model": "qwen",
           "run": ".+", "itl_objective": "NaN", "e2e_objective": "NaN"}  # fmt: skip
-SCRAPED = {"namespace": "serving", "service": "chat", "instance": "a:8000", "pod": "chat-0"}
+SCRAPED = {"namespace": "serving", "service": "chat", "instance": "a:8000", "pod": "chat-0",
+           "gateway": "a:20190/port-8080"}  # fmt: skip
 # Of labels by which queries choose; of others a series has one value.
 VALUES = {
     "model_name": ["qwen"], "finished_reason": ["stop", "abort", "error"], "position": ["0", "1"],
     "job": ["deployctl_gateway"], "server": ["port-8080"], "code": ["200", "502"],
-    "handler": ["/v1/completions"], "status": ["2xx", "5xx"], "direction": ["input", "output"],
+    "handler": ["/v1/completions"], "method": ["POST"],
+    "status": ["2xx", "5xx"], "direction": ["input", "output"],
     "kind": ["ttft", "itl", "e2e"], "percentile": ["p50", "p95"], "outcome": ["ok", "failed"],
     "verdict": ["met"], "fstype": ["ext4"], "le": ["0.1", "1.0", "+Inf"],
 }  # fmt: skip

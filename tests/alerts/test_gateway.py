@@ -13,13 +13,18 @@ MONITOR = 'server="monitor",handler="metrics"'
 IN_FLIGHT = "caddy_http_requests_in_flight{%s}"
 ENDED = "caddy_http_request_duration_seconds_count{%s,code=%s,method=%s}"
 BEGUN = "caddy_http_response_duration_seconds_count{%s,code=%s,method=%s}"
-DOOR = 'deployctl_door_requests_under_way{service="chat",instance="127.0.0.1:8000"}'
+DOOR = (
+    'deployctl_door_requests_under_way{service="chat",instance="127.0.0.1:8000",'
+    'gateway="127.0.0.1:20190/port-8080"}'
+)
+ANOTHER_PORT = DOOR.replace("port-8080", "port-8443")
+NO_GATEWAY = 'deployctl_door_requests_under_way{service="direct",instance="127.0.0.1:8009"}'
 DOWN = ("GatewayDown", "critical")
 FAIL, WAIT = (("GatewayUnanswered", severity) for severity in ("critical", "warning"))
 
 
-def counted(series, code, where=PORT):
-    return series % (where, f'"{code}"', '"POST"')
+def counted(series, code, where=PORT, method="POST"):
+    return series % (where, f'"{code}"', f'"{method}"')
 
 
 def gateway(**changed):
@@ -34,8 +39,10 @@ def gateway(**changed):
         counted(BEGUN, 200, MONITOR): steady(4),
         **changed,
     }
-    own = {labelled(name, OWN): values for name, values in series.items() if name != DOOR}
-    return own | ({DOOR: changed[DOOR]} if DOOR in changed else {})
+    return {
+        name if "service=" in name else labelled(name, OWN): values
+        for name, values in series.items()
+    }
 
 
 def stuck(answered=0, minutes=60, **more):
@@ -50,6 +57,8 @@ def failing(code, each, minutes=60):
     return {counted(ENDED, code): then((0, HOUR), (each, minutes), (0, after))}
 
 
+# Somebody who asks every other second whether it is well, or which models there are.
+POLLED = {counted(series, 200, method="GET"): steady(30) for series in (ENDED, BEGUN)}
 NOBODY = {IN_FLIGHT % PORT: flat(0)}
 CASES = {
     "a good day": (gateway(), {HOUR: [], 2 * HOUR: []}),
@@ -86,6 +95,22 @@ CASES = {
         {HOUR + 6: [], HOUR + 30: [WAIT]},
     ),
     "one answer takes very long": (stuck(**{DOOR: flat(1)}), {HOUR + 30: []}),
+    "one answer takes very long at a port beside": (
+        stuck(**{ANOTHER_PORT: flat(1)}), {HOUR + 30: [WAIT]},
+    ),
+    "a service that is behind no gateway is busy": (
+        stuck(**{NO_GATEWAY: flat(9)}), {HOUR + 30: [WAIT]},
+    ),
+    "its door has one for a moment, now and then": (
+        stuck(**{DOOR: "1 0 " * 89 + "1"}), {HOUR + 30: [WAIT]},
+    ),
+    "all wait, and somebody polls": (stuck(**POLLED), {HOUR + 30: [WAIT]}),
+    "no engine takes requests, and somebody polls": (
+        stuck(**failing(502, 3), **POLLED), {HOUR + 30: [WAIT, FAIL]},
+    ),
+    "who polls is told that no engine is there": (
+        stuck(**NOBODY, **{counted(ENDED, 502, method="GET"): steady(30)}), {HOUR + 30: []},
+    ),
     "its door has none of those that wait": (stuck(**{DOOR: flat(0)}), {HOUR + 30: [WAIT]}),
     "another service at that port answers": (stuck(answered=3), {HOUR + 30: []}),
 }  # fmt: skip

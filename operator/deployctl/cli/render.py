@@ -115,8 +115,7 @@ def command(
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
     if target == "monitoring":
         ready = _ready(specs, recommended, target)
-        scraped = scrape_host, monitor_port or []
-        _monitoring(ready, receivers, scraped, _Written(out, force, output))
+        _monitoring(ready, receivers, (scrape_host, monitor_port), _Written(out, force, output))
         return
     _refuse_watching(receivers, {"--scrape-host": scrape_host, "--monitor-port": monitor_port})
     everything = target == "all"
@@ -193,7 +192,7 @@ class _Written(NamedTuple):
 def _monitoring(
     prepared: "list[Prepared]",
     receivers: Path | None,
-    scraped: tuple[str | None, list[str]],
+    scraped: tuple[str | None, list[str] | None],
     how: _Written,
 ) -> None:
     from deployctl.operations.monitoring.folder import folder_of, receivers_of
@@ -205,7 +204,8 @@ def _monitoring(
             where="--target monitoring",
             hint="write them to a folder with -o DIR, or use --output json",
         )
-    files = folder_of(prepared, receivers_of(receivers), *scraped)
+    host, ports = scraped
+    files = folder_of(prepared, receivers_of(receivers), host, ports or ())
     if how.out is not None:
         write_files(how.out, files, force=how.force)
         count = "1 service" if len(prepared) == 1 else f"{len(prepared)} services"

@@ -142,7 +142,7 @@ def test_behind_a_gateway_of_docker_its_monitor_is_scraped_wherever_that_is(
     words = ["--gateway", "--target", "monitoring", "-o", "out", *more]
     assert "monitoring of 1 service in" in render(*words).stderr
     scrape = (tmp_path / "out/prometheus/scrape.yaml").read_text()
-    assert scrape.count(f"127.0.0.1:{port}") == 2  # the engine, and the gateway itself
+    assert scrape.count(f'"127.0.0.1:{port}"') == 2  # the engine, and the gateway itself
     assert "/services/" in scrape
 
 
@@ -150,7 +150,7 @@ def test_behind_a_gateway_of_docker_its_monitor_is_scraped_wherever_that_is(
 def test_a_gateway_of_processes_is_scraped_where_its_port_is_said(render, tmp_path, more, scraped):
     render("--gateway", "--target", "monitoring", "-o", "out", *more)
     scrape = (tmp_path / "out/prometheus/scrape.yaml").read_text()
-    assert scrape.count("127.0.0.1:20191") == scrape.count("deployctl_gateway") == scraped
+    assert scrape.count('"127.0.0.1:20191"') == scrape.count("deployctl_gateway") == scraped
     assert "127.0.0.1:8000" in scrape
 
 

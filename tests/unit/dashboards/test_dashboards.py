@@ -27,7 +27,7 @@ EXPORTERS = {
 PROMETHEUS = {"up", "ALERTS"}  # its own series
 # Labels that a scrape, Prometheus or a rule gives, rather than what is scraped.
 GIVEN = {
-    "namespace", "service", "pod", "instance", "alertname", "alertstate", "severity",
+    "namespace", "service", "pod", "instance", "alertname", "alertstate", "severity", "gateway",
     "commit",  # a Pushgateway's group
 }  # fmt: skip
 GRAFANAS = {"__rate_interval", "__range", "__all", "__field"}

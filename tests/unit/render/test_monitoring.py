@@ -8,6 +8,7 @@ import yaml
 from deployctl.render import door
 from deployctl.render.monitoring import monitoring_files, monitoring_folder
 from deployctl.render.monitoring.alertmanager import configuration, routed, unheard
+from deployctl.render.monitoring.prometheus import scrape_job
 from deployctl.render.monitoring.stack import StackSettings, stack_files
 from monitoring_parts import loaded, receivers
 
@@ -63,6 +64,18 @@ def test_a_gateway_is_scraped_once_and_judged_wherever_it_is_rendered(watched):
     assert "deployctl_gateway" not in monitoring_folder([alone], ())["prometheus/scrape.yaml"]
 
 
+def test_series_of_an_engine_name_the_port_of_the_gateway_that_it_is_behind(watched):
+    def labels(monitor, **spec):
+        one = watched(**spec)._replace(gateway=monitor)
+        return scrape_job(one)["static_configs"][0]["labels"]
+
+    at = "127.0.0.1:20191"
+    assert labels(at, gateway=True) == {"service": "chat", "gateway": f"{at}/port-8080"}
+    assert labels(at, gateway=True, gateway_port=8081)["gateway"] == f"{at}/port-8081"
+    assert labels(at, domain="a.example", tls="internal")["gateway"] == f"{at}/port-443"
+    assert labels("") == {"service": "chat"}
+
+
 def test_a_worse_alert_mutes_none_of_another_thing(watched):
     """What a summary tells it by is what both must have."""
     files = monitoring_folder([watched()], ())
@@ -93,6 +106,7 @@ def test_replicas_are_scraped_each_by_its_port_or_its_path(watched):
             "targets": ["127.0.0.1:20190"],
             "labels": {
                 "service": "chat",
+                "gateway": "127.0.0.1:20190/port-8080",
                 "instance": f"chat/{number}",
                 "__metrics_path__": f"/engines/{container}/metrics",
             },

@@ -30,6 +30,18 @@ class Watched(NamedTuple):
     gateway: str = ""  # HOST:PORT of the monitor of its gateway, where it is not at `address`
 
     @property
+    def monitor(self) -> str:
+        """HOST:PORT of the monitor of its gateway; none where that is not looked at."""
+        return self.gateway or (self.address if self.path else "")
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What its series have: its name, and behind a gateway by which instance and server that
+        one's series are told, which its alerts ask for."""
+        behind = {"gateway": f"{self.monitor}/port-{_port(self.spec)}"} if self.monitor else {}
+        return {"service": self.plan.name, **behind}
+
+    @property
     def addresses(self) -> list[str]:
         """Those of all replicas: processes have each the port after the one before, until one took
         over on another; in Docker all are behind one address."""
@@ -43,18 +55,23 @@ class Watched(NamedTuple):
         """What Prometheus scrapes. Replicas at one address are told by their paths."""
         name, count = self.plan.name, self.plan.replicas
         if not self.path or count == 1:
-            return [{"targets": self.addresses, "labels": {"service": name}}]
+            return [{"targets": self.addresses, "labels": self.labels}]
         return [
             {
                 "targets": [self.address],
                 "labels": {
-                    "service": name,
+                    **self.labels,
                     "instance": f"{name}/{number}",
                     "__metrics_path__": f"{gateway.inside(name, number)}/metrics",
                 },
             }
             for number in range(count)
         ]
+
+
+def _port(spec: ServiceSpec) -> int:
+    """Of the gateway, as gateway.entry has it."""
+    return spec.gateway_port or (HTTPS_PORT if spec.domain else gateway.HTTP_PORT)
 
 
 def scrape_job(watched: Watched) -> dict[str, Any]:
@@ -72,7 +89,7 @@ def scrape_job(watched: Watched) -> dict[str, Any]:
 
 def gateway_jobs(services: Sequence[Watched]) -> list[dict[str, Any]]:
     """How the gateways before them are scraped, each once: one job, or none."""
-    places = {each.gateway or each.address for each in services if each.gateway or each.path}
+    places = {each.monitor for each in services if each.monitor}
     targets = [{"targets": sorted(places)}]
     job = {"job_name": JOB, "scrape_interval": f"{INTERVAL_S}s", "static_configs": targets}
     return [job] if places else []
@@ -82,7 +99,7 @@ def probe_jobs(services: Sequence[Watched], exporter: str) -> list[dict[str, Any
     """How blackbox-exporter, at HOST:PORT, is asked for the certificates that their gateways show:
     one job, or none. Services may share a domain."""
     places = {
-        (each.spec.domain, each.spec.gateway_port or HTTPS_PORT, each.address.rpartition(":")[0])
+        (each.spec.domain, _port(each.spec), each.address.rpartition(":")[0])
         for each in services
         if each.spec.domain
     }
