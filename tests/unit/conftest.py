@@ -7,3 +7,4 @@ import pytest
 def _no_docker_engine(monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", "/nowhere/docker")  # has the context in use

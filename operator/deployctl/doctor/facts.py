@@ -60,7 +60,8 @@ class Docker:
     compose: str | None = None
     runtimes: tuple[str, ...] | None = None
     cdi_devices: tuple[str, ...] = ()
-    host: str | None = None  # DOCKER_HOST, when it is another machine
+    address: str = ""  # by DOCKER_HOST or a context; empty where neither says anything
+    host: str | None = None  # that address, when it is of another machine
     root_dir: str | None = None  # where images are kept
     rootless: bool = False
 

@@ -33,6 +33,7 @@ from deployctl.given import MAX_WORD_BYTES, expanded, read_bytes
 from deployctl.hub import DEFAULT_ENDPOINT
 from deployctl.spec.settings import Settings
 from deployctl.targets import open_driver, open_store, strangers
+from deployctl.targets.docker.address import docker_host, is_local
 from deployctl.targets.store import ServiceRef
 from deployctl.units import GIB
 
@@ -160,15 +161,16 @@ def _read(path: Path) -> str:
 def ask_docker(
     run: Run, environ: Mapping[str, str], command: Sequence[str] = ("docker",)
 ) -> Docker:
-    """Returns what is known of the engine that DOCKER_HOST, or the context, points to; `command`
-    is how it is asked."""
-    named = environ.get("DOCKER_HOST") or None
-    away = named if named and not named.startswith(("unix:", "fd:")) else None
+    """Returns what is known of the engine that DOCKER_HOST, or a context, names; `command` is how
+    it is asked."""
+    address = docker_host(environ)
+    away = None if is_local(address) else address
     info = run([*command, "info", "--format", "{{json .}}"], TIMEOUT_S)
     if info.code is None and not info.hung:
-        return Docker(client=False, host=away)
+        return Docker(client=False, address=address, host=away)
     if info.hung:
-        return Docker(True, error=f"no answer in {TIMEOUT_S:.0f} s", hung=True, host=away)
+        why = f"no answer in {TIMEOUT_S:.0f} s"
+        return Docker(True, error=why, hung=True, address=address, host=away)
     compose = run([*command, "compose", "version", "--short"], TIMEOUT_S)
     version = compose.out.strip().lstrip("v") if compose.code == 0 else None
     facts = _object(info.out)
@@ -176,7 +178,7 @@ def ask_docker(
     error = str(errors[0]) if isinstance(errors, list) and errors else ""
     if info.code:
         error = error or info.lines[-1].strip()
-    known = Docker(client=True, compose=version, host=away)
+    known = Docker(client=True, compose=version, address=address, host=away)
     if error or not facts.get("ServerVersion"):
         denied = "permission denied" in (error or info.text).lower()
         return replace(known, error=error or "it gave no version", denied=denied)

@@ -13,6 +13,7 @@ from deployctl.hardware.nvidia import numbers
 OLDEST_COMPOSE = (2, 20)
 # Docker 19.03 brought --gpus; 20.10 is the oldest that Compose v2 speaks to.
 OLDEST_DOCKER = (20, 10)
+_ANOTHER = "or name another: unset DOCKER_HOST, or docker context use default"
 
 
 def docker_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
@@ -28,7 +29,7 @@ def docker_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
         if docker.elsewhere:
             told = "what is said here of memory, GPU, disk and port is about this machine"
             fix = "run deployctl doctor on that host too"
-            yield it.warn(f"DOCKER_HOST is {docker.host}: {told}", fix)
+            yield it.warn(f"it is {docker.host}: {told}", fix)
         else:
             yield it.good(f"{docker.host}; Python, state, Hub and its token are this machine's")
     if not docker.elsewhere and not question.cpu:
@@ -48,7 +49,9 @@ def _engine(docker: Docker) -> Check:
     if docker.server is None:
         fix = "sudo systemctl restart docker" if docker.hung else "sudo systemctl start docker"
         if docker.host:
-            fix = "start it there, or unset DOCKER_HOST"
+            fix = f"start it there, {_ANOTHER}"
+        elif docker.address:  # of Docker Desktop, colima, an engine without root
+            fix = f"start what listens at {docker.address}, {_ANOTHER}"
         return it.fail(f"does not answer: {docker.error}", fix)
     if numbers(docker.server)[:2] < OLDEST_DOCKER:
         return it.fail(docker.server, "20.10 is the oldest that works: update docker.io")

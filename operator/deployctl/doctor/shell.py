@@ -1,18 +1,13 @@
 """Starts a command and never waits longer than told, whatever the command does."""
 
 import contextlib
-import json
 import os
 import shlex
 import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple, TypeVar
-
-from deployctl.errors import DockerError
 
 T = TypeVar("T")
 # Whatever ~/.ssh/config has for who logs in there by hand: a command of its own, and a terminal.
@@ -73,42 +68,22 @@ def run(argv: Sequence[str], timeout_s: float) -> Ran:
     return Ran(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
 
-def docker_host(environ: Mapping[str, str]) -> str:
-    """The Docker engine's address, as the `docker` command finds it: DOCKER_HOST, or of the context
-    that DOCKER_CONTEXT names, or of the one in use. Empty where nothing is said."""
-    if environ.get("DOCKER_HOST"):
-        return environ["DOCKER_HOST"]
-    home = Path(environ.get("HOME", ""), ".docker")
-    named = environ.get("DOCKER_CONTEXT", "")
-    return _of_context(named, environ.get("DOCKER_CONFIG") or str(home))
-
-
-@cache
-def _of_context(named: str, folder: str) -> str:
-    if not named:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            named = json.loads(Path(folder, "config.json").read_bytes()).get("currentContext", "")
-    if not named or named == "default":
-        return ""
-    from deployctl.targets.docker import commands
-
-    said = {"DOCKER_HOST": "", "DOCKER_CONTEXT": named, "DOCKER_CONFIG": folder}
-    try:
-        return commands.run(commands.context_host(), said).stdout.strip()
-    except DockerError:  # there is no `docker`: whoever needs it says so
-        return ""
-
-
 def away(environ: Mapping[str, str]) -> bool:
     """Whether the Docker engine is on another machine that can be asked: by ssh."""
-    return docker_host(environ).startswith("ssh://")
+    return _address(environ).startswith("ssh://")
+
+
+def _address(environ: Mapping[str, str]) -> str:
+    from deployctl.targets.docker.address import docker_host  # most verbs ask for no engine
+
+    return docker_host(environ)
 
 
 def there(run: Run, environ: Mapping[str, str]) -> Run:
     """What runs a command where the Docker engine is: by ssh, where its address says so."""
     if not away(environ):
         return run
-    words = [*_SSH, docker_host(environ)]
+    words = [*_SSH, _address(environ)]
 
     def asked(argv: Sequence[str], timeout_s: float) -> Ran:
         ran = run([*words, shlex.join(argv)], timeout_s)

@@ -181,9 +181,9 @@ def apart(services: Sequence[Hosted]) -> bool:
     address names."""
     if not {each.target for each in services}.issuperset(HOSTS):
         return False
-    from deployctl.doctor.shell import docker_host  # most verbs do not ask the machine
+    from deployctl.targets.docker.address import docker_host, is_local  # most verbs ask for none
 
-    return docker_host(os.environ).partition("://")[0] in ("ssh", "tcp", "http", "https")
+    return not is_local(docker_host(os.environ))
 
 
 def checkpoint(spec: ServiceSpec) -> tuple[str, ModelFacts]:

@@ -73,7 +73,7 @@ def place(target: TargetKind, settings: Settings) -> str:
         return f"{cluster.server} {cluster.namespace}"
     if target == "docker":
         from deployctl.targets.docker import commands
-        from deployctl.targets.docker.engine import find
+        from deployctl.targets.docker.address import find
 
         address = find(os.environ, commands.run)
         return address.url if address.remote else ""
@@ -136,5 +136,8 @@ def cards_locked(
 
 def _engine_may_be_here() -> bool:
     """Whether it is worth to look for a Docker engine where nothing was done with one from here."""
-    named = os.environ.get("DOCKER_HOST") or os.environ.get("DOCKER_CONTEXT")
-    return bool(named) or _SOCKET.exists()
+    if _SOCKET.exists():
+        return True
+    from deployctl.targets.docker.address import docker_host
+
+    return bool(docker_host(os.environ))

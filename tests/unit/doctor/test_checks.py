@@ -146,6 +146,12 @@ def test_a_port_that_our_own_service_holds_is_fine_and_so_is_none():
         ("docker", docker(server=None, denied=True), "fail", "usermod -aG docker"),
         ("docker", docker(server=None, error="connection refused"), "fail", "start docker"),
         ("docker", docker(server=None, error="slow", hung=True), "fail", "restart docker"),
+        (
+            "docker",
+            docker(server=None, error="refused", address="unix:///home/ann/docker.sock"),
+            "fail",
+            "start what listens at unix:///home/ann/docker.sock",
+        ),
         ("docker", docker(server="19.03.8"), "fail", "20.10"),
         ("compose", docker(compose=None), "fail", "docker-compose-v2"),
         ("compose", docker(compose="2.6.0"), "fail", "2.20"),

@@ -29,6 +29,7 @@ from deployctl.doctor.probes import (
 from deployctl.doctor.shell import Ran, bounded, run, there
 from deployctl.files import write_private
 from deployctl.hardware import load_profile
+from deployctl.targets.docker import commands
 from deployctl.targets.driver import EngineState
 from deployctl.targets.keys import OPERATOR_TOKEN
 from deployctl.targets.process import ProcessDriver
@@ -163,6 +164,21 @@ def test_no_docker_at_all_and_one_elsewhere():
     assert not ask_docker(answers(), {}).client
     assert ask_docker(answers(), {"DOCKER_HOST": "ssh://box"}).host == "ssh://box"
     assert ask_docker(answers(), {"DOCKER_HOST": "unix:///run/docker.sock"}).host is None
+
+
+def test_an_engine_that_a_context_names_is_told_as_one_of_docker_host_is(tmp_path, monkeypatch):
+    """By `docker context use`, as Docker Desktop, colima and an engine without root have it."""
+    for named, address, other in (
+        ("far", "tcp://far:2376", "tcp://far:2376"),
+        ("colima", "unix:///home/ann/.colima/docker.sock", None),
+    ):
+        folder = tmp_path / named
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"currentContext": named}))
+        said = commands.Result(0, f"{address}\n", "")
+        monkeypatch.setattr(commands, "run", lambda words, more, said=said: said)
+        docker = ask_docker(answers(info=Ran(1, "{}", "refused")), {"DOCKER_CONFIG": str(folder)})
+        assert (docker.address, docker.host) == (address, other)
 
 
 def test_the_toolkit_s_version():

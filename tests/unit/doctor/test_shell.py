@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from deployctl.doctor.shell import Ran, away, docker_host, there
+from deployctl.doctor.shell import Ran, away, there
 from deployctl.targets.docker import commands
+from deployctl.targets.docker.address import docker_host
 
 
 @pytest.mark.parametrize(

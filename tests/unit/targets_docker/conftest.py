@@ -13,8 +13,9 @@ from deployctl.spec import ServiceSpec
 from deployctl.spec.settings import Settings
 from deployctl.targets.docker import DockerDriver
 from deployctl.targets.docker import driver as driver_module
+from deployctl.targets.docker.address import Address
 from deployctl.targets.docker.commands import Result
-from deployctl.targets.docker.engine import Address, DockerEngine
+from deployctl.targets.docker.engine import DockerEngine
 from deployctl.targets.docker.keptkeys import KeptKeys
 from deployctl.targets.history import Release
 

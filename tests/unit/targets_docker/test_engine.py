@@ -12,8 +12,9 @@ from docker.errors import NotFound
 
 from deployctl.errors import DockerError
 from deployctl.targets.docker import commands
+from deployctl.targets.docker.address import Address, find
 from deployctl.targets.docker.carriers import Carriers, archive
-from deployctl.targets.docker.engine import Address, DockerEngine, connect, find
+from deployctl.targets.docker.engine import DockerEngine, connect
 from deployctl.targets.docker.translate import unreachable
 
 

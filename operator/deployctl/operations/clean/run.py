@@ -137,9 +137,11 @@ def _recorded(store: Store, target: TargetKind) -> dict[tuple[TargetKind, str], 
 
 
 def _has_docker(store: Store, ours: Collection[brought.Brought]) -> bool:
-    """Whether a Docker engine was used from here, or is named."""
+    """Whether a Docker engine was used from here, or is named, by a context too."""
+    from deployctl.targets.docker.address import docker_host
+
     used = "docker" in store.targets() or any(each.sort == "image" for each in ours)
-    return used or bool(os.environ.get("DOCKER_HOST"))
+    return used or bool(docker_host(os.environ))
 
 
 def _engine() -> Any:

@@ -29,8 +29,9 @@ from deployctl.targets.docker import (
     siblings,
     translate,
 )
+from deployctl.targets.docker.address import find
 from deployctl.targets.docker.checkpoint import VolumeUploader, uploader
-from deployctl.targets.docker.engine import DockerEngine, connect, find
+from deployctl.targets.docker.engine import DockerEngine, connect
 from deployctl.targets.docker.gateway import DockerGateway
 from deployctl.targets.docker.project import ProjectFolder, fill_volumes
 from deployctl.targets.docker.running import (

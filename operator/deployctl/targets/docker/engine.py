@@ -1,4 +1,4 @@
-"""The Docker engine: where it is, and the few things deployctl asks of it through the SDK.
+"""The Docker engine, and the few things deployctl asks of it through the SDK.
 
 Everything that touches the `docker` package is here and in `carriers`, and its errors end there.
 """
@@ -9,16 +9,18 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from deployctl.endpoint import Endpoint
 from deployctl.render.compose import ENGINE, GRACE_S, LABEL
 from deployctl.render.gateway import SECOND
-from deployctl.targets.docker import commands, translate
+from deployctl.targets.docker import commands
+from deployctl.targets.docker.address import Address, find
 from deployctl.targets.docker.carriers import Carriers, archive
 from deployctl.targets.docker.line import Line, line_to
 from deployctl.targets.docker.translate import translated
+from deployctl.units import GIB
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -30,33 +32,6 @@ SERVICE_LABEL = "com.docker.compose.service"
 _ENGINE = re.compile(f"{ENGINE}(-[0-9]+|-{SECOND})?")  # a service of the project
 TIMEOUT_S = 60  # for the engine to answer one request
 LOADING_GRACE_S = 5
-
-
-class Address(NamedTuple):
-    """Where the engine is."""
-
-    url: str  # unix:///var/run/docker.sock, tcp://host:2376, ssh://user@host
-    remote: bool
-    hostname: str  # where its published ports are
-
-
-def find(environment: Mapping[str, str], run: commands.Run) -> Address:
-    """Finds the engine as the `docker` command does: DOCKER_HOST, then the current context.
-
-    Raises:
-        DockerError: `docker` is not installed, or what it names is no address.
-    """
-    url = environment.get("DOCKER_HOST", "")
-    if not url or environment.get("DOCKER_CONTEXT"):
-        asked = run(commands.context_host(), {})
-        url = asked.stdout.strip() or url or "unix:///var/run/docker.sock"
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # that it is one is only seen here
-    except ValueError as error:
-        raise translate.no_address(url, error) from error
-    remote = parts.scheme not in ("unix", "npipe", "fd", "")
-    return Address(url, remote, (parts.hostname if remote else None) or "127.0.0.1")
 
 
 class DockerEngine:
@@ -177,6 +152,11 @@ class DockerEngine:
         """How many hardware threads its host has."""
         with translated(self.address.url):
             return int(self._client.info()["NCPU"])
+
+    def memory_gib(self) -> float | None:
+        """How much memory its host has, which may be a virtual machine on this one."""
+        with translated(self.address.url):
+            return int(self._client.info().get("MemTotal") or 0) / GIB or None
 
     def running(self) -> list["Container"]:
         """Engines that deployctl has started, of whichever service, that run."""

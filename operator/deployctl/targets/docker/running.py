@@ -24,7 +24,8 @@ from deployctl.render.compose import (
 from deployctl.render.gateway import SECOND, Place
 from deployctl.targets import restarts
 from deployctl.targets.docker import commands
-from deployctl.targets.docker.engine import SERVICE_LABEL, DockerEngine, connect, find
+from deployctl.targets.docker.address import find
+from deployctl.targets.docker.engine import SERVICE_LABEL, DockerEngine, connect
 from deployctl.targets.docker.project import SECOND_FILE
 from deployctl.targets.driver import EngineState
 from deployctl.targets.history import Release

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import huggingface_hub
 import pytest
 
+from deployctl import targets
 from deployctl.cli.app import main
 from deployctl.errors import DockerError, StateError
 from deployctl.operations.clean import hubcache
@@ -19,6 +20,7 @@ from deployctl.operations.clean.decide import DiskPiece
 from deployctl.spec.settings import Settings
 from deployctl.targets import brought, open_store
 from deployctl.targets.brought import Brought
+from deployctl.targets.docker import address, commands
 from deployctl.targets.store import ServiceRef
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -238,6 +240,22 @@ def test_another_host_that_does_not_answer_is_an_error(services, monkeypatch, ca
         main()
     assert ended.value.code == 4
     assert "the host does not answer" in capsys.readouterr().err
+
+
+def test_an_engine_that_a_context_names_is_looked_at(services, monkeypatch, tmp_path):
+    """As one of DOCKER_HOST is, though nothing was done with it from here: colima's."""
+    said = commands.Result(0, "unix:///home/ann/.colima/docker.sock\n", "")
+    monkeypatch.setattr(commands, "run", lambda *_: said)
+    monkeypatch.setattr(targets, "_SOCKET", tmp_path / "none")
+    monkeypatch.setattr(cleaning, "_engine", Mock(side_effect=DockerError("it was asked")))
+    monkeypatch.setattr(cleaning, "_recorded", lambda store, of: {})
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    assert cleaning.look().unknown == ()
+    assert not targets._engine_may_be_here()  # others' services there are asked for
+    (tmp_path / "config.json").write_text(json.dumps({"currentContext": "colima"}))
+    address._of_context.cache_clear()
+    assert cleaning.look().unknown == ("Docker: it was asked",)
+    assert targets._engine_may_be_here()
 
 
 def test_what_was_brought_is_the_last_thousand_each_once(tmp_path):
