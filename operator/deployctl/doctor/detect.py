@@ -14,7 +14,6 @@ from deployctl.doctor.shell import Ran, Run, run
 from deployctl.errors import ProfileError
 from deployctl.hardware import GpuProfile, all_profiles, nvidia, own_profiles, slices_of
 from deployctl.hardware.nvidia import Card
-from deployctl.host import HostMemory
 
 TIMEOUT_S = 12.0  # without persistence mode, eight cards take some seconds to wake
 _WHERE = "--gpu auto"
@@ -175,8 +174,8 @@ def _is(card: Card, word: str) -> bool:
     return bool(word) and (card.uuid or "").startswith(word)
 
 
-def with_memory(profile: GpuProfile, memory: HostMemory | None) -> GpuProfile:
+def with_memory(profile: GpuProfile, gib: float | None) -> GpuProfile:
     """The CPU profile with a host's memory instead of the file's, where that is known."""
-    if memory is None:
+    if gib is None:
         return profile
-    return profile.model_copy(update={"memory_gib": math.floor(memory.total_gib * 100) / 100})
+    return profile.model_copy(update={"memory_gib": math.floor(gib * 100) / 100})

@@ -5,10 +5,12 @@ where it is reached by ssh. That one is asked once, for all at a time.
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from deployctl import host
 from deployctl.doctor.shell import Run, away, run, there
+from deployctl.errors import DockerError
 from deployctl.host import HostMemory
 
 TIMEOUT_S = 15.0
@@ -43,6 +45,27 @@ def of(target: str | None, run: Run = run, environ: Mapping[str, str] = os.envir
     if target != "docker" or not away(environ):
         return Machine(host.memory(), host.cores(), host.processor())
     return read(there(run, environ)(["sh", "-c", _ASK], TIMEOUT_S).out)
+
+
+def memory_gib(target: str | None) -> float | None:
+    """The memory in GiB of the one that a target's engines run on. The Docker engine may be in a
+    virtual machine on this one, or elsewhere: what it says counts, where it can be asked. None: it
+    could not be told.
+
+    Raises:
+        DockerError: the other host, which ssh reaches, does not answer.
+    """
+    if target == "docker" and not away(os.environ):
+        from deployctl.targets.docker.engine import here
+
+        with suppress(DockerError):
+            return here().memory_gib()
+    memory = of(target).memory
+    if memory is None and target == "docker" and away(os.environ):
+        from deployctl.targets.docker.engine import here
+
+        here()  # where it cannot be reached, says why
+    return memory and memory.total_gib
 
 
 def read(said: str) -> Machine:

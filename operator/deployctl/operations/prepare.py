@@ -284,14 +284,8 @@ def resolve_profile(spec: ServiceSpec) -> GpuProfile:
     profile = load_profile(spec.gpu)
     if profile.kind == "cpu":
         from deployctl.doctor import machine, with_memory
-        from deployctl.doctor.shell import away
 
-        memory = machine.of(spec.target).memory
-        if memory is None and spec.target == "docker" and away(os.environ):
-            from deployctl.targets.docker.engine import here
-
-            here()  # where it cannot be reached, says why
-        return with_memory(profile, memory)
+        return with_memory(profile, machine.memory_gib(spec.target))
     return profile
 
 

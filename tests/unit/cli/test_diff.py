@@ -196,6 +196,9 @@ class Engine:
         self.carriers = SimpleNamespace(volume=lambda name: None)  # it has no records
         self._containers = list(containers)
 
+    def memory_gib(self):
+        return None  # nor does it say what its host has
+
     def image_environment(self, container):
         return ["PATH=/bin"]
 

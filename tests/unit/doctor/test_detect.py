@@ -2,7 +2,6 @@
 
 import pytest
 
-from deployctl import host
 from deployctl.doctor import detect_profile, with_memory
 from deployctl.doctor.shell import Ran
 from deployctl.errors import ProfileError
@@ -124,5 +123,5 @@ def test_an_old_driver_is_asked_again_with_fewer_columns():
 
 def test_the_cpu_profile_takes_the_host_s_memory():
     cpu = load_profile("cpu")
-    assert with_memory(cpu, host.HostMemory(31.257, 20.0)).memory_gib == 31.25
+    assert with_memory(cpu, 31.257).memory_gib == 31.25
     assert with_memory(cpu, None) == cpu

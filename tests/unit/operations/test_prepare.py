@@ -1,6 +1,7 @@
 """From a spec to a plan."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from deployctl.errors import (
     SpecError,
 )
 from deployctl.hardware import load_profile
+from deployctl.host import HostMemory
 from deployctl.operations import prepare
 from deployctl.spec import ServiceSpec
 
@@ -72,6 +74,26 @@ def test_what_another_host_has_is_not_guessed_where_that_does_not_answer(model, 
         prepare.prepare(spec)
     monkeypatch.setattr("deployctl.targets.docker.engine.here", lambda: None)
     assert prepare.prepare(spec).profile == load_profile("cpu")  # one that has no /proc
+
+
+def test_a_service_in_docker_is_planned_for_the_memory_that_its_engine_has(model, monkeypatch):
+    """In a virtual machine, as Docker Desktop's, or on another host: not what this one has."""
+    there = SimpleNamespace(memory_gib=lambda: 7.659)
+    monkeypatch.setattr("deployctl.targets.docker.engine.here", lambda: there)
+    monkeypatch.setattr("deployctl.host.memory", lambda: HostMemory(64.0, 60.0))
+    profiles = {
+        target: prepare.prepare(ServiceSpec(model="./small", gpu="cpu", target=target)).profile
+        for target in ("docker", "process")
+    }
+    assert profiles["docker"].memory_gib == 7.65
+    assert profiles["process"].memory_gib == 64.0
+
+    def unanswered():
+        raise DockerError("Docker is not running")
+
+    monkeypatch.setattr("deployctl.targets.docker.engine.here", unanswered)
+    spec = ServiceSpec(model="./small", gpu="cpu", target="docker")
+    assert prepare.prepare(spec).profile.memory_gib == 64.0
 
 
 def test_a_relative_folder_becomes_absolute(model):
