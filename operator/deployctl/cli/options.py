@@ -200,7 +200,8 @@ def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callab
             specs += [] if optional and nothing else load_specs(paths, given)
             verb(**with_fleet(specs, paths, kept="fleet" in wanted), **values)
         except DeployctlError as error:
-            mark(error, Said(given, paths, [spec.service for spec in specs]))
+            said = {*given, *(p.name for p in own if values.get(p.name) is not None)}
+            mark(error, Said(said, paths, [spec.service for spec in specs]))
             raise
 
     files = inspect.Parameter(
@@ -263,7 +264,7 @@ def spec_option(name: str) -> inspect.Parameter:
         f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
         help=f"{_help(field)} [dim]\\[{ENV_PREFIX}{name.upper()}][/dim]",
         rich_help_panel=extras(ServiceSpec, name).get("group", "Options"),
-        metavar=metavar,
+        metavar=extras(ServiceSpec, name).get("metavar", metavar),
         show_default=False,
     )
     many = get_origin(field.annotation) is dict
@@ -344,7 +345,5 @@ def _pairs(name: str, items: list[str]) -> dict[str, Any]:
                 where=flag_of(ServiceSpec, name),
                 hint=_PAIRS[name],
             )
-        pairs[key] = value
-        if name == "engine_args":
-            pairs[key] = value_of(value)
+        pairs[key] = value_of(value) if name == "engine_args" else value
     return pairs

@@ -16,6 +16,7 @@ from deployctl import assets
 from deployctl.errors import ProfileError, SpecError, did_you_mean
 from deployctl.given import expanded, is_file
 from deployctl.spec.load import complaint, read_documents
+from deployctl.spec.number import NO_SWITCHES
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -31,6 +32,8 @@ class Interconnect(BaseModel):
     )
     peer_to_peer: bool = Field(description="whether the driver lets cards write to each other")
     pcie_generation: int | None = Field(None, ge=1, le=8, description="of the card's slot")
+
+    _numbers = NO_SWITCHES
 
 
 class NodeTaint(BaseModel):
@@ -54,6 +57,8 @@ class Slice(BaseModel):
     )
     multiprocessors: int = Field(ge=1, description="of the card's")
     most: int = Field(ge=1, le=16, description="slices of this size on one card")
+
+    _numbers = NO_SWITCHES
 
 
 SliceName = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}g\.[0-9]{1,4}gb$")]
@@ -102,6 +107,8 @@ class GpuProfile(BaseModel):
         0, ge=0, description="logged start-ups on this card that plans were held against"
     )
     sources: dict[str, str] = {}  # field -> where the figure comes from
+
+    _numbers = NO_SWITCHES
 
     @property
     def capability(self) -> float:

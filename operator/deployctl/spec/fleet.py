@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deployctl.errors import SpecError
 from deployctl.spec.load import FLEET, complaint, read_documents
+from deployctl.spec.number import NO_SWITCHES
 from deployctl.spec.service import MOST_GIB, ServiceSpec
 
 CARDS_VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -27,6 +28,8 @@ class CardsOfHost(BaseModel):
     gpu: str = Field(min_length=1)  # a profile's name or alias, a profile file, auto, or cpu
     count: int | None = Field(None, ge=1, le=MOST_CARDS)  # of auto: all there are
     held_gib: float = Field(0.0, ge=0, le=MOST_GIB)  # of each, that others have: a desktop
+
+    _numbers = NO_SWITCHES
 
 
 class _FleetDocument(BaseModel):

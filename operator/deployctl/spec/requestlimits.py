@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from deployctl.spec.number import Number
+
 # What deploy/door/deployctl_door/configuration.py calls BodyLimits.
 REQUEST_LIMITS = ("bytes", "seconds", "depth", "n", "tokens", "logprobs", "prompts")
 
@@ -18,4 +20,4 @@ def _checked(value: dict[str, float]) -> dict[str, float]:
     return value
 
 
-RequestLimits = Annotated[dict[str, float], AfterValidator(_checked)]
+RequestLimits = Annotated[dict[str, Number], AfterValidator(_checked)]

@@ -19,6 +19,7 @@ from pydantic import (
 from deployctl.spec import enginearguments, environment
 from deployctl.spec.collector import CollectorAddress
 from deployctl.spec.domain import Domain, service_name
+from deployctl.spec.number import NO_SWITCHES, Seconds
 from deployctl.spec.option import option
 from deployctl.spec.requestlimits import REQUEST_LIMITS, RequestLimits
 from deployctl.spec.watchdog import Watchdog
@@ -242,10 +243,11 @@ class ServiceSpec(BaseModel):
         "[default: acme]",
         "Gateway",
     )
-    hold: int | None = option(
+    hold: Seconds | None = option(
         None,
-        "Seconds that a request waits in the gateway for an engine. [default: 300]",
+        "How long a request waits in the gateway for an engine: 300 (seconds), 5m. [default: 5m]",
         "Gateway",
+        metavar="TIME",
         ge=1,
         le=MOST_HOLD_S,
     )
@@ -255,10 +257,11 @@ class ServiceSpec(BaseModel):
     hf_token_file: Path | None = option(
         None, "File that holds the Hub token. HF_TOKEN works too.", "Access"
     )
-    startup_timeout: int | None = option(
+    startup_timeout: Seconds | None = option(
         None,
-        "Seconds to wait for the first answer. [default: from the plan]",
+        "How long to wait for the first answer: 900 (seconds), 15m. [default: from the plan]",
         "Access",
+        metavar="TIME",
         ge=1,
         le=MOST_WAIT_S,
     )
@@ -271,14 +274,7 @@ class ServiceSpec(BaseModel):
             return {**value, "target": value.get("target") or "kubernetes"}
         return value
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_switch_for_a_number(cls, value: object, info: ValidationInfo) -> object:
-        """To Python `true` is 1: a request would wait for a second, or an engine have port 1."""
-        kinds = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and {int, float} & {kinds, *get_args(kinds)}:
-            raise ValueError("should be a number")
-        return value
+    _numbers = NO_SWITCHES
 
     @field_validator("model", "served_model_name", "revision", "image", "gpu", "dtype")
     @classmethod

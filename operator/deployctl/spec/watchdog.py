@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from deployctl.spec.number import Number
+
 STALL_S, RESTARTS = 300.0, 5  # where nothing is said
 _DAY_S = 86_400.0
 NAMES = ("stall", "restarts", "memory", "quiet_hour")
@@ -26,4 +28,4 @@ def _checked(value: dict[str, float]) -> dict[str, float]:
     return value
 
 
-Watchdog = Annotated[dict[str, float], AfterValidator(_checked)]
+Watchdog = Annotated[dict[str, Number], AfterValidator(_checked)]

@@ -154,6 +154,13 @@ def test_a_file_of_one_s_own(tmp_path):
         ({"memory_gib": "24GB"}, "memory_gib", "valid number", "GiB a card"),
         ({"memory_gib": float("inf")}, "memory_gib", "got inf", "GiB a card"),
         ({"memory_gib": "gone"}, "memory_gib", "a value is required", "GiB a card"),
+        ({"max_per_host": True}, "max_per_host", "should be a number", "l4.yaml"),
+        (
+            {"interconnect": {"kind": "pcie", "bandwidth_gb_s": True, "peer_to_peer": True}},
+            "interconnect/bandwidth_gb_s",
+            "should be a number",
+            "GB/s a card",
+        ),
         ({"memory": 24}, "memory", "no such field", "did you mean memory_gib?"),
         ({"compute_capability": "new"}, "compute_capability", "pattern", "l4.yaml"),
         (

@@ -102,6 +102,8 @@ def test_a_review_places_them_too(fleet, deployctl):
         ([{"count": 2}], {}, "fleet.yaml: fleet/0/gpu", "a value is required"),
         ([{"gpu": "l4", "number": 2}], {}, "fleet.yaml: fleet/0/number", "no such setting"),
         ([{"gpu": "l4", "count": 0}], {}, "fleet.yaml: fleet/0/count", "greater than or equal"),
+        ([{"gpu": "l4", "count": True}], {}, "fleet.yaml: fleet/0/count", "should be a number"),
+        ([{"gpu": "l4", "held_gib": True}], {}, "fleet.yaml: fleet/0/held_gib", "be a number"),
         ([{"gpu": "l4", "count": 16}, {"gpu": "t4"}], {}, "fleet.yaml: fleet", "16 cards at most"),
         ([{"gpu": "l4"}, {"gpu": "cpu"}], {}, "fleet", "cards or is on a CPU"),
         ([{"gpu": "cpu", "count": 2}], {}, "fleet/0/count", "one CPU's memory"),

@@ -161,10 +161,18 @@ def test_services_with_an_address_each_may_name_the_same_port(tmp_path, both):
                 *("a.b:443", "a.b/v1", "''", "a..b", "-a.b"),
             )
         ),
-        ("model: a\nhold: true\n", "services/0/hold", "should be a number", "Seconds"),
+        ("model: a\nhold: true\n", "services/0/hold", "should be a number", "(seconds), 5m"),
         ("model: a\nport: yes\n", "services/0/port", "should be a number", "Port"),
         ("model: a\ngpu_memory_gib: on\n", "services/0/gpu_memory_gib", "a number", "GiB"),
-        ("model: a\nhold: 5m\n", "services/0/hold", "integer", "Seconds"),
+        *(
+            (f"model: a\n{field}: {{{name}: {value}}}\n", f"{field}/{name}", "a number", hint)
+            for field, name, hint in (("watchdog", "stall", ""), ("request_limits", "n", "most"))
+            for value in ("true", "yes", "off")
+        ),
+        ("model: a\nhold: 5 min\n", "services/0/hold", "not a duration; write", "(seconds), 5m"),
+        ("model: a\nhold: 500ms\n", "services/0/hold", "not in whole seconds", "(seconds), 5m"),
+        ("model: a\nhold: 2h\n", "services/0/hold", "less than or equal to 3600", "seconds"),
+        (f"model: a\nhold: {'9' * 400}s\n", "services/0/hold", "whole seconds", "seconds"),
         ("model: a\nbeside: no\n", "services/0/beside", "no such setting", "line alone: --beside"),
         ("model: a\nmax_model_len: .inf\n", "services/0/max_model_len", "", ""),
         ("model: a\ngpu_memory_gib: .nan\n", "services/0/gpu_memory_gib", "", ""),
@@ -178,6 +186,16 @@ def test_a_wrong_file_is_refused_with_its_place(tmp_path, text, where, message, 
     assert message in error.message
     assert hint in (error.hint or "")
     assert error.exit_code == 2
+
+
+@pytest.mark.parametrize("said", ["300", "300s", "5m", "'5m'", "300.0"])
+def test_a_duration_is_said_as_flags_take_it(tmp_path, monkeypatch, said):
+    text = f"model: a\nhold: {said}\nstartup_timeout: {said}\n"
+    (spec,) = load_specs([write(tmp_path, text)], {})
+    assert (spec.hold, spec.startup_timeout) == (300, 300)
+    assert load_specs([], {"model": "a", "hold": said.strip("'")})[0].hold == 300
+    monkeypatch.setenv("DEPLOYCTL_HOLD", said.strip("'"))
+    assert load_specs([], {"model": "a"})[0].hold == 300
 
 
 def test_of_two_with_one_name_in_two_files_both_places_are_said(tmp_path):
