@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from deployctl.errors import DeployctlError, InputError, PlanRefusedError
+from deployctl.errors import DeployctlError, InputError, PlanRefusedError, of_service
 from deployctl.events import Event, Tell, silent
 from deployctl.operations.prepare import Prepared, refuse_unfit
 from deployctl.operations.rendered import write
@@ -123,7 +123,13 @@ def render(kind: BundleKind, prepared: Prepared, options: ChartOptions = NO_VALU
 
     Raises:
         PlanRefusedError: the plan refuses, or the target cannot run it.
+        InputError: what the spec wants of the target cannot be.
     """
+    with of_service(prepared.spec.service):
+        return _render(kind, prepared, options)
+
+
+def _render(kind: BundleKind, prepared: Prepared, options: ChartOptions) -> Bundle:
     plan, spec = prepared.plan, prepared.spec
     refuse_unfit(plan)
     if kind in HOSTS and plan.cards:

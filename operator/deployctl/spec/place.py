@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import NamedTuple, get_origin
 
 from deployctl.boundedyaml import Parsed, parse
-from deployctl.errors import DeployctlError, InputError
+from deployctl.errors import DeployctlError, InputError, PlanRefusedError
 from deployctl.given import read_text
 from deployctl.spec.load import ENV_PREFIX, FLEET, MAX_BYTES, MAX_VALUES
 from deployctl.spec.option import flag_of
 from deployctl.spec.service import ServiceSpec
 
-_SERVICE = re.compile(r"(?:(?P<file>.+): )?services/(?P<index>\d{1,4})(?P<path>/.*)?", re.DOTALL)
+_SERVICE = re.compile(
+    r"(?:(?P<file>.+): )?services/(?P<index>\d{1,4})(?:(?P<path>/.*)|: .*)?", re.DOTALL
+)
 _LINE = re.compile(r"(?P<file>.+?):(?P<line>\d{1,7})(?::(?P<column>\d{1,7}))?", re.DOTALL)
 _KEY = re.compile(r"[\w-]+")  # of a setting that is a mapping: `env/NAME`
 
@@ -32,8 +34,13 @@ class Said(NamedTuple):
 
 
 def mark(error: DeployctlError, said: Said) -> None:
-    """Has an error name the files that were given, and where in them it is."""
+    """Has an error name the files that were given, and where in them it is; of several services,
+    which one it is of."""
     error.files, error.where = error.files or said.files, said_where(error, said)
+    ours = isinstance(error, InputError | PlanRefusedError) and len(said.services) > 1
+    if ours and error.service and not _SERVICE.fullmatch(error.where or ""):
+        of = _of_service(error.service, said)
+        error.where = ": ".join(filter(None, [of, error.where])) or None
 
 
 @contextmanager
@@ -64,9 +71,12 @@ def said_where(error: DeployctlError, said: Said) -> str | None:
         return variable
     if field in said.flags or not said.files:
         return flag_of(ServiceSpec, field) + slash + rest
-    known = [n for n, name in enumerate(said.services) if error.service in (None, name)]
-    path = f"/{field}{slash}{rest}"
-    return (_path(said.files, known[0], path) if len(known) == 1 else None) or where
+    return _of_service(error.service, said, f"/{field}{slash}{rest}") or where
+
+
+def _of_service(service: str | None, said: Said, path: str = "") -> str | None:
+    known = [n for n, name in enumerate(said.services) if service in (None, name)]
+    return _path(said.files, known[0], path) if len(known) == 1 else None
 
 
 def _is_key(field: str, rest: str) -> bool:

@@ -201,3 +201,15 @@ def test_to_expose_it_is_the_hint_where_that_helps(render, more, helps):
 def test_what_monitoring_does_not_take(render, tmp_path, words, code, said):
     assert said in render(*words, code=code).stderr
     assert not (tmp_path / "x").exists()
+
+
+def test_what_rendering_refuses_says_of_which_service_it_is(render, model, tmp_path):
+    other = f"---\nmodel: {json.dumps(str(model))}\nname: other\nport: 8001\n"
+    file = tmp_path / "two.yaml"
+    first = f"model: {json.dumps(str(model))}\nname: one\n"
+    file.write_text(f"{first}{other}env: {{VLLM_USE_RUST_FRONTEND: '1'}}\n")
+    words = ("-f", "two.yaml", "-o", "out", "--target")
+    done = render(*words, "docker", code=3, model=None)
+    assert "at: two.yaml: services/1/env/VLLM_USE_RUST_FRONTEND\n" in done.stderr
+    done = render(*words, "helm", code=2, model=None)
+    assert "at: two.yaml: services/0/model\n" in done.stderr  # a folder of this machine

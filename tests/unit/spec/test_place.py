@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.errors import SpecError
+from deployctl.errors import InputError, PlanRefusedError, SpecError, TargetError
 from deployctl.spec import load_specs
-from deployctl.spec.place import Said, SpecPlace, locate, said_where
+from deployctl.spec.place import Said, SpecPlace, locate, mark, said_where
 
 FLEET = """\
 # two services
@@ -119,3 +119,24 @@ def test_services_are_counted_through_all_files(file):
     error.service = "three"
     said = Said((), [file, Path("more.yaml")], ["one", "other", "three"])
     assert said_where(error, said) == "more.yaml: services/0/hold"
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "service", "said"),
+    [
+        (InputError, "--name vllm", "other", "service.yaml: services/1: --name vllm"),
+        (PlanRefusedError, "--target", "one", "service.yaml: services/0: --target"),  # of the verb
+        (PlanRefusedError, None, "one", "service.yaml: services/0"),
+        (InputError, "hold", "other", "service.yaml: services/1/hold"),
+        (InputError, "service.yaml: services/0: --x", "other", "service.yaml: services/0: --x"),
+        (InputError, "--out", None, "--out"),
+        (TargetError, "127.0.0.1:8000", "one", "127.0.0.1:8000"),
+    ],
+)
+def test_of_several_services_an_error_says_which_it_is_of(file, kind, where, service, said):
+    error = kind("wrong", where=where)
+    error.service = service
+    mark(error, Said({"target"}, [file], ["one", "other"]))
+    assert (error.where, error.files) == (said, [file])
+    if isinstance(error, InputError):
+        assert locate(error.where, [file]).line in (1, 2, 7)
