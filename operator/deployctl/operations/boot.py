@@ -23,7 +23,7 @@ from deployctl.targets import Driver, drain, guards, history, open_driver
 from deployctl.targets.gateway import Gateway
 from deployctl.targets.history import Release
 from deployctl.targets.lockfile import Patience
-from deployctl.targets.process.runs import run_of
+from deployctl.targets.process.runs import INTERRUPTED, run_of
 from deployctl.targets.process.starting import unit_of
 from deployctl.targets.rollout import REAL
 from deployctl.targets.store import ServiceRef, Store
@@ -170,10 +170,21 @@ def _start(driver: Driver, store: Store, refs: Sequence[ServiceRef], tell: Tell)
             rollback(ref.service, release.revision, target="process", tell=tell)
             became.append(Became(ref.service, release.revision))
         except InterruptedByUserError:
+            _interrupted(driver, store, ref)
             raise
         except DeployctlError as error:
             became.append(_failed(ref.service, error))
     return became
+
+
+def _interrupted(driver: Driver, store: Store, ref: ServiceRef) -> None:
+    """Notes why it does not serve: nobody has taken it down, nor has it died."""
+    folder = store.folder(ref)
+    with suppress(DeployctlError), guards.lock(folder, ref.service, "deployctl boot --start"):
+        release = history.deployed(store.releases(ref))
+        if release is not None and driver.state(release).condition == "absent":
+            for each in history.replicas(release):
+                run_of(folder, each).halt(datetime.now(UTC), INTERRUPTED)
 
 
 def stop(

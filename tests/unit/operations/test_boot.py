@@ -7,13 +7,15 @@ import shlex
 import subprocess
 import sys
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from tests.unit.targets.gateways import ADDRESS, Machine, wanting
 
-from deployctl.errors import TargetError
+from deployctl.errors import InterruptedByUserError, TargetError
 from deployctl.operations import boot
 from deployctl.operations.boot import Became, unit
 from deployctl.render.gateway import GRACE_S as GATEWAY_GRACE_S
@@ -21,6 +23,7 @@ from deployctl.render.gateway import HELD
 from deployctl.targets.drain import DRAIN_S
 from deployctl.targets.guards import lock
 from deployctl.targets.process.driver import CHILD_GRACE_S, GRACE_S
+from deployctl.targets.process.runs import run_of
 from deployctl.targets.store import ServiceRef, Store
 
 
@@ -117,6 +120,27 @@ def test_services_are_stopped_with_the_machine_whatever_state_the_unit_is_in(mad
 def test_an_engine_out_of_memory_ends_no_other(made):
     """By default systemd stops a unit of which the kernel has killed a process for its memory."""
     assert "\nOOMPolicy=continue\n" in made
+
+
+def test_a_start_that_ctrl_c_has_ended_is_not_told_as_a_death(make_release, tmp_path, monkeypatch):
+    """`status` said that the engine was gone, and that its log would tell why."""
+    store, ref = Store(tmp_path), ServiceRef("process", "a")
+    release = make_release(name="a", revision=1, status="deployed")
+    store.save(ref, release)
+    run = run_of(store.folder(ref), release)
+    run.folder.mkdir(parents=True)
+    driver = SimpleNamespace(state=lambda release: run.absent(), gateway=None)
+    interrupted = Mock(side_effect=InterruptedByUserError("interrupted"))
+    monkeypatch.setattr(boot, "open_store", lambda: (None, store))
+    monkeypatch.setattr(boot, "open_driver", lambda *_: driver)
+    monkeypatch.setattr(boot, "rollback", interrupted)
+    with pytest.raises(InterruptedByUserError):
+        boot.start()
+    state = run.absent()
+    assert state.halted
+    assert re.match(r"its start was interrupted at 20\S+; deployctl boot --start, or", state.detail)
+    run.halt(datetime.now(UTC))
+    assert run.absent().detail.startswith("stopped for a shutdown at 20")
 
 
 def test_what_others_change_while_one_loads_is_left_as_they_have_it(

@@ -32,7 +32,9 @@ from deployctl.targets.process.procfs import Identity, alive, boot_id, running
 
 TRY_S = 60.0  # for the door to be tried: a loaded machine takes seconds to start Python
 JOB_FILE = "job.json"
-_HALTED = "halted"  # when the engine was stopped for a shutdown
+_HALTED = "halted"  # since when the engine does not run, and why
+_FOR_A_SHUTDOWN = "stopped for a shutdown"
+INTERRUPTED = "its start was interrupted"
 _MOST_BYTES = 64 * 1024  # of a file of the supervisor
 
 
@@ -160,21 +162,24 @@ class RunFolder:
         except OSError as error:
             raise state_error("clear the run's folder", self.folder, error) from error
 
-    def halt(self, now: datetime) -> None:
-        """Notes that its engine was stopped for a shutdown, until it is started again.
+    def halt(self, now: datetime, why: str = _FOR_A_SHUTDOWN) -> None:
+        """Notes that its engine does not run and why, until it is started again: `boot` starts it.
 
         Raises:
             StateError: the disk is full or not writable.
         """
-        write_private(self.folder / _HALTED, now.isoformat(timespec="seconds").encode())
+        said = f"{now.isoformat(timespec='seconds')} {why}"
+        write_private(self.folder / _HALTED, said.encode())
 
     def absent(self) -> EngineState:
-        """Of an engine that is not there: whether that is for a shutdown."""
+        """Of an engine that is not there: whether that is for a shutdown, or for Ctrl-C."""
         try:
-            since = _moment((self.folder / _HALTED).read_text())
+            told = (self.folder / _HALTED).read_text()[:200]
         except (OSError, ValueError):
             return EngineState("absent")
-        said = f"stopped for a shutdown at {since or 'an unknown time'}; deployctl boot --start"
+        since, _, why = told.partition(" ")
+        when = f"{why or _FOR_A_SHUTDOWN} at {_moment(since) or 'an unknown time'}"
+        said = f"{when}; deployctl boot --start"
         return EngineState(
             "absent", f"{said}, or its unit at the next boot, starts it", halted=True
         )
