@@ -23,7 +23,9 @@ class Question:
     profile: GpuProfile | None = None  # None: whatever card is found
     gpus: int = 1
     port: int | None = 8000  # None: it has none of the machine's
+    service: str | None = None  # the name of what is to serve, where it has one
     holder: str | None = None  # the service of ours that has the port already
+    holder_down: bool = False  # and does not run: what listens there is none of it
     vllm_version: str = DEFAULT_VERSION
     model: str | None = None
     model_bytes: int | None = None  # still to be downloaded

@@ -34,6 +34,7 @@ from deployctl.hub import DEFAULT_ENDPOINT
 from deployctl.spec.settings import Settings
 from deployctl.targets import open_driver, open_store, strangers
 from deployctl.targets.docker.address import docker_host, is_local
+from deployctl.targets.process import preflight
 from deployctl.targets.store import ServiceRef
 from deployctl.units import GIB
 
@@ -235,8 +236,9 @@ def ask_doors() -> tuple[DoorState, ...]:
 
 
 def ask_port(port: int) -> tuple[bool | None, str | None]:
-    """Tries to listen on the port for a moment. Returns whether it is free, else why not."""
-    error = host.port_error(port)
+    """Tries to listen on the port for a moment. Returns whether it is free, also of an engine that
+    is started again just then; else why not."""
+    error = preflight.port_error("127.0.0.1", port)
     if error is None:
         return True, None
     denied = isinstance(error, PermissionError)

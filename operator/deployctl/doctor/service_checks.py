@@ -102,13 +102,20 @@ def _port(facts: HostFacts, question: Question) -> Check:
         return it.good("none is needed: it is reached by the gateway, in Docker's network")
     if facts.port_free is None:
         return it.warn(f"{text}: unknown whether it is free", "choose one with --port")
-    if not facts.port_free and question.holder:
-        return it.good(f"{text} is held by the service {question.holder}")
+    holder, ours = question.holder, question.holder in (None, question.service)
+    down = ", which does not run" if question.holder_down else ""
+    yields = f"deployctl down {holder} gives it up; or --port another"
+    if not facts.port_free and holder and not down:
+        held = f"{text} is held by the service {holder}"
+        return it.good(held) if ours or question.service is None else it.fail(held, yields)
     if not facts.port_free:
+        whose = f"; it is that of the service {holder}{down}" if holder else ""
         return it.fail(
-            f"{text}: {facts.port_error or 'taken'}",
+            f"{text}: {facts.port_error or 'taken'}{whose}",
             f"deployctl status and ss -ltnp 'sport = :{question.port}' say who; or --port another",
         )
+    if not ours:
+        return it.warn(f"{text} is free, but that of the service {holder}{down}", yields)
     return it.good(f"{text} is free")
 
 

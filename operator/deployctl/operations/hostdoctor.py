@@ -19,8 +19,9 @@ from deployctl.operations.prepare import hub_token
 from deployctl.render import gateway
 from deployctl.spec.service import HOSTS, TargetKind
 from deployctl.spec.settings import Settings
-from deployctl.targets import open_driver
+from deployctl.targets import Driver, open_driver
 from deployctl.targets.docker.engine import here
+from deployctl.targets.history import Release
 from deployctl.units import size
 
 
@@ -32,6 +33,7 @@ class HostRequest(NamedTuple):
     gpus: int = 1
     model: str | None = None
     port: int | None = 8000  # None: it takes none of the machine's
+    service: str | None = None  # its name, where it is known
 
 
 class ExaminedHost(NamedTuple):
@@ -86,12 +88,15 @@ def _question(
 ) -> Question:
     cpu = profile is not None and profile.kind == "cpu"
     settings = Settings()
+    holder, runs = _holder(request.port)
     return Question(
         target=request.target or ("process" if cpu else "docker"),
         profile=profile,
         gpus=request.gpus,
         port=request.port,
-        holder=_holder(request.port),
+        service=request.service,
+        holder=holder,
+        holder_down=holder is not None and not runs,
         vllm_version=DEFAULT_VERSION,
         model=request.model,
         model_bytes=model_bytes,
@@ -104,18 +109,25 @@ def _question(
     )
 
 
-def _holder(port: int | None) -> str | None:
-    """The service on this machine whose records say that it serves on `port`. In Docker behind the
-    gateway it has that in its own network, whatever it is called there."""
-    _, store = open_store()
+def _holder(port: int | None) -> tuple[str | None, bool]:
+    """The service on this machine whose records say that it serves on `port`, and whether it runs.
+    In Docker behind the gateway it has that in its own network, whatever it is called there."""
+    settings, store = open_store()
     for ref in (ref for kind in HOSTS for ref in store.services(kind)):
         with suppress(TargetError):  # its engine does not run, and so does nothing of it
             for release in store.releases(ref, skip=store.damaged(ref)):
                 inside = ref.target == "docker" and gateway.entry_of(release.bundle) is not None
                 serves = release.status in ("pending", "deployed") and not inside
                 if serves and release.spec.port == port:
-                    return ref.service
-    return None
+                    return ref.service, _runs(open_driver(ref.target, settings), release)
+    return None, False
+
+
+def _runs(driver: Driver, release: Release) -> bool:
+    try:
+        return driver.state(release).condition == "running"
+    except TargetError:  # nor does its engine
+        return False
 
 
 def _setup() -> str:

@@ -33,6 +33,7 @@ from deployctl.targets.docker import commands
 from deployctl.targets.driver import EngineState
 from deployctl.targets.keys import OPERATOR_TOKEN
 from deployctl.targets.process import ProcessDriver
+from deployctl.targets.process.runs import reservation
 from deployctl.targets.store import ServiceRef, Store
 
 TOKEN = "the-operator-s"
@@ -257,6 +258,15 @@ def test_a_port_that_is_taken():
         free, why = ask_port(taken.getsockname()[1])
     assert free is False
     assert why == "Address already in use"
+
+
+def test_a_port_whose_engine_is_started_again_just_then_is_taken():
+    """Nothing listens there for the moment, and `up` refuses it."""
+    port = host.free_port()
+    assert ask_port(port)[0]
+    with socket.socket(socket.AF_UNIX) as supervisor:
+        supervisor.bind(f"\0{reservation(port)}")
+        assert ask_port(port)[0] is False
 
 
 @pytest.mark.parametrize(

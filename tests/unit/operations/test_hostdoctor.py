@@ -1,11 +1,13 @@
 """What doctor says of a host: of its gateway, and of who has a port."""
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
 from deployctl.errors import DockerError
 from deployctl.operations import hostdoctor
+from deployctl.targets.driver import EngineState
 from deployctl.targets.store import ServiceRef, Store
 
 UP = SimpleNamespace(docker=SimpleNamespace(server="26.1"))
@@ -54,8 +56,13 @@ def test_who_has_a_port_of_this_machine_is_said_without_a_cluster(
     (tmp_path / "kubernetes").mkdir()
     release = make_release(status="deployed", name="chat", port=8123)
     store.save(ServiceRef("process", "chat"), release)
-    assert hostdoctor._holder(8123) == "chat"
-    assert hostdoctor._holder(8124) is None
+    state = EngineState("running")
+    driver = SimpleNamespace(state=lambda _: state)
+    monkeypatch.setattr(hostdoctor, "open_driver", lambda *_: driver)
+    assert hostdoctor._holder(8123) == ("chat", True)
+    assert hostdoctor._holder(8124) == (None, False)
+    state = EngineState("dead", "the machine was restarted")
+    assert hostdoctor._holder(8123) == ("chat", False)
 
 
 def test_in_docker_behind_the_gateway_a_service_has_no_port_of_the_machine(
@@ -68,5 +75,7 @@ def test_in_docker_behind_the_gateway_a_service_has_no_port_of_the_machine(
         spec = {"target": target, "gateway": True}
         release = make_release(status="deployed", name=target, port=port, **spec)
         store.save(ServiceRef(target, target), release)
-    assert hostdoctor._holder(8123) is None
-    assert hostdoctor._holder(8124) == "process"
+    unasked = SimpleNamespace(state=Mock(side_effect=DockerError("it does not answer")))
+    monkeypatch.setattr(hostdoctor, "open_driver", lambda *_: unasked)
+    assert hostdoctor._holder(8123) == (None, False)
+    assert hostdoctor._holder(8124) == ("process", False)

@@ -137,7 +137,8 @@ def command(
             gpu, gpus, model = specs[0].gpu, specs[0].gpus, specs[0].model
             named = specs[0].target or named
             port = next(iter(ports_of(specs[0])), None)
-        answer = _host(named, gpu, gpus or 1, model, port if specs else port or 8000)
+        name = specs[0].service if specs else None
+        answer = _host(named, gpu, gpus or 1, model, port if specs else port or 8000, name)
     if output is Output.json:
         answer_json(document(answer.checks, **answer.place, gpu=answer.gpu))
     else:
@@ -147,11 +148,16 @@ def command(
 
 
 def _host(
-    target: TargetKind | None, gpu: str, gpus: int, model: str | None, port: int | None
+    target: TargetKind | None,
+    gpu: str,
+    gpus: int,
+    model: str | None,
+    port: int | None,
+    service: str | None,
 ) -> _Answer:
     from deployctl.operations.hostdoctor import HostRequest, examine_host
 
-    found = examine_host(HostRequest(target, gpu, gpus, model, port))
+    found = examine_host(HostRequest(target, gpu, gpus, model, port, service))
     profile = found.question.profile
     name = profile.name if profile else None
     what = f"target {found.question.target}" + (f", {name}" if name else "")
