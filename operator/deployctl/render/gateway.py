@@ -36,8 +36,8 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.render import caddy, chat, gatewayrefusals, prefix
 from deployctl.render.bundle import EVERYWHERE, GATEWAY_FILE, LOOPBACK, Bundle, behind_gateway
 from deployctl.render.caddy import error, route
-from deployctl.render.gatewayentry import HTTPS_PORT
 from deployctl.render.gatewayentry import GatewayEntry as GatewayEntry
+from deployctl.render.gatewayentry import port_of
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.domain import is_public
 
@@ -61,7 +61,6 @@ REFUSED = "x-deployctl-refused"  # of a door's answer to a request that no engin
 TRY_S = 0.25  # between two attempts to reach an engine
 SEEN_S = 2.0  # until a pool has seen that one of its engines is back: see caddy.pool
 LEAST_VERSION = (2, 11, 7)  # of Caddy: 2.11.6 cuts every stream after a minute
-HTTP_PORT = 8080
 ENGINE_PORT = 8000  # inside its container
 MONITOR_PORT = 20190  # of one in a container, where nobody else has it
 # Which engine of a service is meant on a Docker host: a replica by its number, or of an only one
@@ -104,7 +103,7 @@ def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> G
             hint="give it another with --name",
         )
     tls = (spec.tls or "acme") if spec.domain else None
-    port = spec.gateway_port or (HTTPS_PORT if tls else HTTP_PORT)
+    port = port_of(spec)
     if contained and port == MONITOR_PORT:
         raise gatewayrefusals.port_of_the_monitor(port)
     if not contained:
@@ -148,6 +147,11 @@ def served(service: str) -> str:
 def _engine(service: str, place: Place) -> str:
     # The first of several is where an only one would be: either may take the other's place.
     return f"{service}-engine-{place}-1" if place else f"{service}-engine-1"
+
+
+def server(port: int) -> str:
+    """What Caddy, and so its metrics, call where clients are served at a port."""
+    return f"port-{port}"
 
 
 def check(plan: ServingPlan, spec: ServiceSpec, target: TargetKind) -> None:
@@ -221,7 +225,7 @@ def configuration(
     servers = {"monitor": caddy.monitor(f"{host}:{monitor_port}", more)}
     for port in sorted({each.port for each in entries}):
         here = [each for each in entries if each.port == port]
-        servers[f"port-{port}"] = _server(here, contained=contained)
+        servers[server(port)] = _server(here, contained=contained)
     apps: dict[str, Any] = {"http": {"servers": servers, "metrics": {}}}
     if domains := {each.domain: each.tls for each in entries if each.domain}:
         apps["tls"] = caddy.certificates(domains)

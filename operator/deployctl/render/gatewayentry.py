@@ -5,9 +5,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from deployctl.render.bundle import EVERYWHERE, LOOPBACK
-from deployctl.spec import Routing
+from deployctl.spec import Routing, ServiceSpec
 
-HTTPS_PORT = 443
+HTTP_PORT, HTTPS_PORT = 8080, 443
 
 
 class GatewayEntry(BaseModel):
@@ -54,3 +54,8 @@ class GatewayEntry(BaseModel):
         port = "" if self.port == usual else f":{self.port}"
         path = "" if self.root else f"/{self.service}"
         return f"{scheme}://{self.domain or LOOPBACK}{port}{path}"
+
+
+def port_of(spec: ServiceSpec) -> int:
+    """Where clients find a service that is behind it."""
+    return spec.gateway_port or (HTTPS_PORT if spec.domain else HTTP_PORT)

@@ -8,7 +8,7 @@ from deployctl.promql import LabelMatcher
 from deployctl.render import door, gateway
 from deployctl.render.alerting import PROBES, Objectives, Scope, host_groups, rule_groups
 from deployctl.render.alerting.gateway import JOB
-from deployctl.render.gatewayentry import HTTPS_PORT
+from deployctl.render.gatewayentry import port_of
 from deployctl.spec import ServiceSpec
 
 HOST_RULES = "host_rules.yaml"  # no service's: their names have no underscore
@@ -38,7 +38,8 @@ class Watched(NamedTuple):
     def labels(self) -> dict[str, str]:
         """What its series have: its name, and behind a gateway by which instance and server that
         one's series are told, which its alerts ask for."""
-        behind = {"gateway": f"{self.monitor}/port-{_port(self.spec)}"} if self.monitor else {}
+        server = gateway.server(port_of(self.spec))
+        behind = {"gateway": f"{self.monitor}/{server}"} if self.monitor else {}
         return {"service": self.plan.name, **behind}
 
     @property
@@ -69,11 +70,6 @@ class Watched(NamedTuple):
         ]
 
 
-def _port(spec: ServiceSpec) -> int:
-    """Of the gateway, as gateway.entry has it."""
-    return spec.gateway_port or (HTTPS_PORT if spec.domain else gateway.HTTP_PORT)
-
-
 def scrape_job(watched: Watched) -> dict[str, Any]:
     """How one service is scraped."""
     name = watched.plan.name
@@ -99,7 +95,7 @@ def probe_jobs(services: Sequence[Watched], exporter: str) -> list[dict[str, Any
     """How blackbox-exporter, at HOST:PORT, is asked for the certificates that their gateways show:
     one job, or none. Services may share a domain."""
     places = {
-        (each.spec.domain, _port(each.spec), each.address.rpartition(":")[0])
+        (each.spec.domain, port_of(each.spec), each.address.rpartition(":")[0])
         for each in services
         if each.spec.domain
     }
