@@ -202,7 +202,7 @@ def load_profile(name_or_path: str, *, where: str = "--gpu") -> GpuProfile:
     known = {name: p for p in all_profiles() for name in (p.name, *p.aliases)}
     if text.lower() in known:
         return known[text.lower()]
-    near = did_you_mean(text.lower(), [*known, *(p.stem for p in own.parent.glob("*.yaml"))], 0.5)
+    near = did_you_mean(text.lower(), [*known, *(p.stem for p in _own_files())], 0.5)
     names = ", ".join(p.name for p in (*all_profiles(), *own_profiles()))
     hint = f"{near} Known: {names}" if near else f"known: {names}"
     raise ProfileError(
@@ -239,9 +239,21 @@ def own_profiles() -> tuple[GpuProfile, ...]:
     """Returns the user's profiles that `deployctl profiles add` wrote, by name.
 
     Raises:
-        ProfileError: one of the files is broken.
+        ProfileError: one of the files is broken, or their folder cannot be read.
     """
-    return tuple(read_profile(file) for file in sorted(own_folder().glob("*.yaml")))
+    return tuple(read_profile(file) for file in _own_files())
+
+
+def _own_files() -> list[Path]:
+    folder = own_folder()
+    try:
+        return sorted(folder.glob("*.yaml"))
+    except OSError as error:
+        raise ProfileError(
+            f"cannot read your own profiles: {error.strerror}",
+            where=str(folder),
+            hint="run as the user who owns the folder, or set DEPLOYCTL_STATE_DIR",
+        ) from error
 
 
 def own_folder() -> Path:

@@ -231,7 +231,7 @@ def _side(value: str | None) -> str:
 
 def _finding(finding: ReviewFinding) -> str:
     place = f"{finding.file}:{finding.line}" + (f" {finding.where}" if finding.where else "")
-    fix = f" Fix: {words(finding.fix)}." if finding.fix else ""
+    fix = f" Fix: {words(finding.fix.removesuffix('.'))}." if finding.fix else ""
     mark = _LEVELS[finding.level]
     return f"{mark} {code(finding.code)} {words(finding.message)} ({code(place)}).{fix}"
 

@@ -210,3 +210,17 @@ def test_a_missing_file_is_said(tmp_path):
         load_profile(str(tmp_path / "none.yaml"))
     with pytest.raises(ProfileError, match="cannot read"):
         load_profile(f"{tmp_path}/")
+
+
+def test_own_profiles_whose_folder_cannot_be_read_are_no_bug(monkeypatch, tmp_path):
+    """An unknown --gpu looks there, as whoever may not read another user's state folder."""
+
+    def closed(self, pattern):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path))
+    all_profiles()
+    monkeypatch.setattr(Path, "glob", closed)
+    with pytest.raises(ProfileError, match="own profiles: Permission denied") as refused:
+        load_profile("nosuch")
+    assert refused.value.where == str(tmp_path / "profiles")

@@ -162,3 +162,9 @@ def test_what_restarts_is_said_first():
     page = markdown(Review(files=("s",), services=(changed,)))
     assert "**The engine restarts**: no answers until it has loaded" in page
     assert "| restarts |" in page
+
+
+def test_a_fix_that_is_a_sentence_has_one_full_stop():
+    known = {"level": "error", "code": "x", "message": "wrong", "fix": "Port on this host."}
+    page = markdown(Review(files=("a.yaml",), findings=(ReviewFinding(**known, file="a.yaml"),)))
+    assert "Fix: Port on this host.\n" in page
