@@ -30,6 +30,18 @@ def test_while_an_engine_is_down_no_other_gets_its_port():
     preflight.check_port("127.0.0.1", port)
 
 
+def test_what_keeps_a_port_from_being_reserved_is_said_as_it_is():
+    """No other engine is looked for where there is none."""
+    with pytest.raises(SystemExit, match="its port cannot be reserved: .*too long"):
+        supervisor._reserve("long" * 100)
+
+
+def test_where_the_system_does_not_tell_who_has_a_name_no_port_is_refused(monkeypatch, tmp_path):
+    """The supervisor finds out: /proc may show processes alone (subset=pid)."""
+    monkeypatch.setattr(preflight, "_SOCKETS", tmp_path / "none")
+    preflight.check_port("127.0.0.1", ports.free())
+
+
 def test_the_gateway_does_not_listen_where_an_engine_is_to_be_started_again(tmp_path):
     """Who is led to that engine would come to another service, past the key that it asks for."""
     wanted = wanting("other", port=ports.free())

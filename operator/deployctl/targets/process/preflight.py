@@ -126,7 +126,8 @@ def port_error(host: str, port: int) -> OSError | None:
 
 
 def _is_reserved(port: int) -> bool:
+    """As far as this system tells; the supervisor, which is to reserve it, finds out anyway."""
     try:
         return f" @{reservation(port)}\n".encode() in _SOCKETS.read_bytes()
-    except OSError:  # no Linux, and no engine of ours
+    except OSError:
         return False

@@ -14,6 +14,7 @@ While it lives nobody else's engine has the port; once it ends the gateway leads
 """
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -52,9 +53,11 @@ def _reserve(name: str) -> socket.socket:
     reserved = socket.socket(socket.AF_UNIX)
     try:
         reserved.bind(f"\0{name}")
-    except OSError:
+    except OSError as error:
         reserved.close()
-        sys.exit("another engine has its port, or is about to")
+        if error.errno == errno.EADDRINUSE:
+            sys.exit("another engine has its port, or is about to")
+        sys.exit(f"its port cannot be reserved: {error.strerror or error}")
     return reserved
 
 
