@@ -51,7 +51,6 @@ ADMIN = "admin.sock"
 UPSTREAMS = "upstreams"
 LOGS = "logs"  # with ACCESS_LOG, and what Caddy put aside of it when it was long
 ACCESS_LOG = f"{LOGS}/access.log"
-EARLIER_LOGS = "access*.log"  # where an earlier deployctl had them
 ROOT_CERTIFICATE = "data/pki/authorities/local/root.crt"  # of TLS `internal`
 ENGINES = "/engines"  # of a monitor in a container: below it, each by its container's name
 _SERVED = "/services"  # the same, by the service: the only engine that has its requests

@@ -316,14 +316,11 @@ class Gateway:
                 at = ", ".join(sorted({f"{each.host}:{each.port}" for each in known}))
                 turn.tell(Event("warning", _ANEW.format(at=at)))
         self._turns.refuse_others(turn)
-        self._records.carry_over(entries)
         # Where one is there already, somebody was stopped meanwhile: which is loaded nobody knows.
         self._files.write(NEXT if runs else CONFIGURATION, configuration)
         self._proxy.apply(known, port)
         if runs:
             self._files.move(NEXT, CONFIGURATION)
-        if former is not None and rendered.ACCESS_LOG not in former:
-            self._files.remove(rendered.EARLIER_LOGS)
 
     def _monitor_at(self, but: Collection[int], *, runs: bool) -> int:
         """The monitor's port; where the proxy is yet to be started, one that nobody has."""

@@ -108,19 +108,7 @@ class GatewayRecords:
             self._lead(name, addresses[number % len(addresses)])
 
     def _lead(self, name: str, address: str) -> None:
-        """By its file, and by that of an earlier deployctl, which the proxy may read yet."""
         self._files.write(_upstream(name), address)
-        if _earlier(name) != name and self._files.read(_upstream(_earlier(name))) is not None:
-            self._files.write(_upstream(_earlier(name)), address)
-
-    def carry_over(self, entries: Collection[GatewayEntry]) -> None:
-        """Before the proxy gets a configuration: those that an earlier deployctl led by a file of
-        another name are led to the same engine by the one that it will read."""
-        for name in (name for each in entries for name in each.upstreams):
-            if _earlier(name) != name and self._files.read(_upstream(name)) is None:
-                address = self._files.read(_upstream(_earlier(name)))
-                if address is not None:
-                    self._files.write(_upstream(name), address)
 
     def vacate(self, tell: Tell = silent) -> None:
         """Has requests wait that are led where no engine of their service is any more, and says so:
@@ -134,8 +122,7 @@ class GatewayRecords:
             return
         for each in self.entries():
             for name in each.upstreams:
-                there = {self._files.read(_upstream(one)) for one in (name, _earlier(name))}
-                there -= {None, rendered.HELD, rendered.NOBODY}
+                there = {self._files.read(_upstream(name))} - {None, rendered.HELD, rendered.NOBODY}
                 # Asked afterwards: whoever leads to a new one at this moment has started it.
                 living = engines(each.service) if there else None
                 if living is not None and (left := there - {*living}):
@@ -194,8 +181,3 @@ class GatewayRecords:
 
 def _upstream(name: str) -> str:
     return f"{rendered.UPSTREAMS}/{name}"
-
-
-def _earlier(name: str) -> str:
-    """What an earlier deployctl called it: that of one that is exposed as any other's."""
-    return name.replace(".exposed", "", 1)

@@ -132,39 +132,6 @@ def told():
     return []
 
 
-@pytest.fixture
-def earlier(live):
-    """An exposed service as an earlier deployctl left it: its proxy reads files of other names."""
-    live.gateway.admit(wanting(exposed=True, replicas=2), ADDRESS, "127.0.0.1:8001")
-    for path in (live.folder / "upstreams").iterdir():
-        path.rename(path.with_name(path.name.replace(".exposed", "")))
-    assert addresses(live) == [ADDRESS, "127.0.0.1:8001"]
-    return live
-
-
-def test_what_an_earlier_deployctl_exposed_is_led_on_when_another_service_comes(earlier):
-    """It was led to a file that was not there, until its own next `up`."""
-    earlier.engines = {"tiny": [ADDRESS, "127.0.0.1:8001", "127.0.0.1:8002"]}
-    earlier.engines["other"] = ["127.0.0.1:9000"]
-    earlier.gateway.admit(wanting("other", port=9090), "127.0.0.1:9000")
-    there = [earlier.address(f"tiny.exposed.{n}") for n in range(2)]
-    assert there == [ADDRESS, "127.0.0.1:8001"]
-    earlier.gateway.admit(wanting(exposed=True, replicas=2), ADDRESS, "127.0.0.1:8002")
-    there = {path.name for path in (earlier.folder / "upstreams").glob("tiny*")}
-    assert there == {"tiny.exposed.0", "tiny.exposed.1"}
-
-
-def test_nobody_is_led_by_what_an_earlier_deployctl_wrote_to_one_that_asks_for_no_key(earlier):
-    """The proxy has the former configuration until the new engine is led to."""
-    earlier.gateway.hold("tiny")
-    assert addresses(earlier) == [HELD, HELD]
-    earlier.gateway.lead("tiny", ADDRESS, "127.0.0.1:8001")
-    assert addresses(earlier) == [ADDRESS, "127.0.0.1:8001"]
-    earlier.engines = {"tiny": [ADDRESS]}
-    earlier.gateway.vacate()
-    assert addresses(earlier) == [ADDRESS, NOBODY]
-
-
 def test_it_holds_and_leads_nothing_that_it_does_not_serve(machine):
     assert not machine.gateway.hold("tiny")
     machine.gateway.lead("tiny", ADDRESS)
@@ -322,21 +289,3 @@ def test_waits_are_what_requests_spent_before_their_engine(machine):
 
 def test_without_a_log_nothing_is_known(machine):
     assert machine.gateway.waits("tiny", 0.0) == (0, 0, 0.0, 0)
-
-
-@pytest.mark.parametrize("runs", [True, False])
-def test_logs_of_an_earlier_deployctl_go_once_the_proxy_writes_elsewhere(machine, runs):
-    """What requests of long ago waited, in a place that nobody reads any more."""
-    machine.gateway.admit(wanting(), ADDRESS)
-    file = machine.folder / "caddy.json"
-    file.write_text(file.read_text().replace("logs/access.log", "access.log"))
-    for name in ("access.log", "access-2026-11-01T00-00-00.000.log"):
-        (machine.folder / name).write_text("{}")
-    machine.log({"service": "tiny"})
-    machine.proxy.alive = runs
-    machine.gateway.admit(wanting("other", port=9090), "127.0.0.1:9000")
-    assert not list(machine.folder.glob("access*"))
-    assert (machine.folder / "logs" / "access.log").exists()
-    (machine.folder / "access.log").write_text("{}")  # of somebody else, from now on
-    machine.gateway.leave("other")
-    assert (machine.folder / "access.log").exists()
