@@ -43,8 +43,8 @@ _CLOSES, _POLL_S = 50, 0.1  # looks at a gateway until it takes no more requests
 # engine may take some.
 _STOP_S = 100
 # For another deployctl to end what it does with a service that is to be stopped. What is left of
-# _STOP_S is its requests' and its engine's.
-_LOCKED_S = 15.0
+# _STOP_S is the gateway's to close, its requests' and its engine's, its supervisor killed too.
+_LOCKED_S = 10.0
 _PACKAGE = Path(__file__).parents[1]  # elsewhere after an update to another version of Python
 _AWAIT = (
     'for it in "$1" "$3"; do '
@@ -196,7 +196,7 @@ def stop(
     """Stops each service of the target process that serves, all at once, once its requests under
     way have ended or had a minute to do so; then nothing of them runs, the gateway neither. On
     record they serve, so that `start` brings them back. One that another deployctl changes is
-    waited for, and left to that where it takes longer than 15 s.
+    waited for, and left to that where it takes longer than 10 s.
 
     Raises:
         StateError: the records cannot be read.

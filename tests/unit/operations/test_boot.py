@@ -20,9 +20,9 @@ from deployctl.operations import boot
 from deployctl.operations.boot import Became, unit
 from deployctl.render.gateway import GRACE_S as GATEWAY_GRACE_S
 from deployctl.render.gateway import HELD
-from deployctl.targets.drain import DRAIN_S
+from deployctl.targets.drain import ARRIVES_S, DRAIN_S, NOTICE_S
 from deployctl.targets.guards import lock
-from deployctl.targets.process.driver import CHILD_GRACE_S, GRACE_S
+from deployctl.targets.process.driver import CHILD_GRACE_S, SUPERVISED_S
 from deployctl.targets.process.runs import run_of
 from deployctl.targets.store import ServiceRef, Store
 
@@ -113,8 +113,11 @@ def test_services_are_stopped_with_the_machine_whatever_state_the_unit_is_in(mad
     assert 'ExecStopPost="/opt/$my 100%%/python" -m deployctl boot --stop\n' in made
     assert "\nSuccessExitStatus=4\n" in made
     [given] = re.findall(r"^TimeoutStopSec=(\d+)$", made, re.MULTILINE)
-    ends = max(DRAIN_S + GRACE_S + CHILD_GRACE_S, GATEWAY_GRACE_S)
-    assert boot._LOCKED_S + ends + 5 < int(given) < 120  # of user@.service, which ends them all
+    drained = ARRIVES_S + NOTICE_S + DRAIN_S
+    engine = boot._LOCKED_S + drained + SUPERVISED_S + CHILD_GRACE_S  # one that has to be killed
+    closes = boot._CLOSES * boot._POLL_S
+    ends = max(closes + engine, GATEWAY_GRACE_S + 5)
+    assert ends + 2 < int(given) < 120  # of user@.service, which ends them all
 
 
 def test_an_engine_out_of_memory_ends_no_other(made):
@@ -303,7 +306,7 @@ def test_one_that_another_has_changed_in_time_is_stopped_as_it_is_then(
         store.save(ref, make_release(name="a", revision=2, status="deployed"))
         held.close()
 
-    time = Time(after=12, wake=ends)
+    time = Time(after=8, wake=ends)
     monkeypatch.setattr(boot.drain, "stop", lambda _, release, *__: ended.append(release.revision))
     assert boot.stop(clock=time.clock, sleep=time.sleep) == [Became("a", 2)]
     assert ended == [2]

@@ -36,6 +36,7 @@ from deployctl.targets.process.starting import supervise, unit_of
 
 GRACE_S = 15.0  # from SIGTERM to SIGKILL, for the engine
 CHILD_GRACE_S = 2.0  # the same for children that outlive it
+SUPERVISED_S = GRACE_S + CHILD_GRACE_S + 3  # for its supervisor to end both, and say so
 _POLL_S = 0.02
 
 
@@ -187,7 +188,7 @@ class ProcessDriver:
         supervisor = run.supervisor_alive()
         if supervisor is not None:
             procfs.send(supervisor, signal.SIGTERM)
-            self._await_end([supervisor], GRACE_S + CHILD_GRACE_S + 3)
+            self._await_end([supervisor], SUPERVISED_S)
         for number, seconds in ((signal.SIGTERM, CHILD_GRACE_S), (signal.SIGKILL, 5.0)):
             left = self._members(release)
             if not left:
