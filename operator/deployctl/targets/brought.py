@@ -14,7 +14,7 @@ from deployctl.targets import lockfile
 _FILE, _LOCK = "brought.jsonl", "brought.lock"
 _MOST = 4 << 20  # bytes that are read; a line has a hundred or two
 _KEPT = 1000  # lines: what came before the last thousand others, deployctl knows no more of
-_PATIENCE_S = 20.0
+_PATIENCE = lockfile.Patience(20.0)
 
 
 class Brought(NamedTuple):
@@ -32,7 +32,7 @@ def note(state_dir: Path, brought: Brought, now: Callable[[], float] = time.time
         LockedError: another deployctl has been at it for long.
         StateError: the disk is full or not writable; what was noted before stays.
     """
-    with lockfile.held(state_dir / _LOCK, "what deployctl has brought is", patience_s=_PATIENCE_S):
+    with lockfile.held(state_dir / _LOCK, "what deployctl has brought is", _PATIENCE):
         found = read(state_dir)
         found.pop(brought, None)  # the last that came is the last line
         last = [*found.items(), (brought, now())][-_KEPT:]

@@ -11,6 +11,7 @@ from deployctl.events import Tell
 from deployctl.files import make_folder, state_error, write_private
 from deployctl.targets import lockfile
 from deployctl.targets.holder import Check
+from deployctl.targets.lockfile import Patience
 
 PATIENCE_S = 600.0  # for its lock: whoever has it starts the proxy anew at most
 
@@ -99,5 +100,5 @@ class FolderFiles:
     def locked(self, tell: Tell) -> Iterator[Check]:
         """By a lock file, which nobody can take away."""
         file, what = self._folder / "lock", "the gateway is"
-        with lockfile.held(file, what, patience_s=PATIENCE_S, tell=tell):
+        with lockfile.held(file, what, Patience(PATIENCE_S, tell)):
             yield lambda: None

@@ -20,6 +20,7 @@ from deployctl.files import make_folder, state_error, write_private
 from deployctl.given import one_word, read_word
 from deployctl.spec import ServiceSpec
 from deployctl.targets import lockfile
+from deployctl.targets.lockfile import Patience
 
 KEY_VARIABLE = "DEPLOYCTL_API_KEY"
 # The names by which the door knows them (deploy/door/deployctl_door/keys.py).
@@ -122,7 +123,8 @@ def locked(
         StateError: the lock file cannot be made.
     """
     what = f"the keys of {folder.name} are"
-    return lockfile.held(folder / file, what, patience_s=PATIENCE_S, clock=clock, sleep=sleep)
+    waits = Patience(PATIENCE_S, clock=clock, sleep=sleep)
+    return lockfile.held(folder / file, what, waits)
 
 
 def operator_token(folder: Path) -> str:

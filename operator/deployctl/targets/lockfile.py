@@ -81,22 +81,13 @@ def taken(descriptor: int, path: Path, what: str, waits: Patience) -> bool:
 
 
 @contextmanager
-def held(
-    path: Path,
-    what: str,
-    *,
-    patience_s: float,
-    tell: Tell = silent,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[None]:
+def held(path: Path, what: str, waits: Patience) -> Iterator[None]:
     """Holds a lock, having waited for it, and said so; `what` is being changed by whoever has it.
 
     Raises:
-        LockedError: somebody else has held it for `patience_s`.
+        LockedError: somebody else has held it for as long as `waits` says.
         StateError: the lock file cannot be made.
     """
-    waits = Patience(patience_s, tell, clock, sleep)
     with opened(path) as descriptor:
         if not taken(descriptor, path, what, waits):
             raise LockedError(

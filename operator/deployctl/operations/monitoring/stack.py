@@ -295,4 +295,4 @@ def _keep(settings: Settings, wanted: StackSettings) -> None:
 
 def _locked(state_dir: Path) -> AbstractContextManager[None]:
     path = state_dir / FOLDER / "lock"
-    return lockfile.held(path, "the monitoring is", patience_s=_PATIENCE_S)
+    return lockfile.held(path, "the monitoring is", lockfile.Patience(_PATIENCE_S))
