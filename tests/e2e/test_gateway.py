@@ -242,7 +242,7 @@ def test_a_killed_up_leaves_a_hold_that_is_told_and_keeps_no_other_waiting(serve
     assert "new requests wait in the gateway since" in served.status()["detail"]
     process.kill()
     process.communicate()
-    assert "for a deployctl that was killed" in served.status()["detail"]
+    assert "nobody brings it up now" in served.status()["detail"]
     other = ["up", "--model", served.model, "--gpu", "cpu", "--name", "other", *served.behind]
     began = time.monotonic()
     code, _, err = served.run(*other, "--port", ports.free())

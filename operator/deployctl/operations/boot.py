@@ -146,8 +146,11 @@ def start(
         for each in failed:
             again = f"it is tried again in {pause_s:.0f} s"
             tell(Event("warning", f"{each.service} does not serve: {each.message}; {again}"))
-        sleep(pause_s)
         refs = [ServiceRef("process", each.service) for each in failed]
+        for ref in refs:
+            with suppress(StateError):  # a change of the gateway need not wait for it
+                guards.sign_off(store.folder(ref))
+        sleep(pause_s)
     return serve + failed
 
 

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -55,21 +55,36 @@ def signer_lives(folder: Path) -> bool:
     return who is not None and (start is None or (start, boot) == (who.start, boot_id()))
 
 
+def sign_off(folder: Path) -> None:
+    """Has the last one who signed be at work no more, though he lives: what he tries again later,
+    nobody waits for meanwhile. Where another has the lock by now, his name stays.
+
+    Raises:
+        StateError: there can be no lock.
+    """
+    path = folder / "lock"
+    with lockfile.opened(path) as descriptor:
+        if lockfile.take(descriptor, path):
+            _write(descriptor, {"pid": 0})  # that of no process
+
+
 def _sign(descriptor: int, command: str) -> None:
     """Writes who holds it. On a full disk the lock holds all the same, unsigned."""
     me = identify(os.getpid())
-    holder = {
+    holder: dict[str, object] = {
         "pid": os.getpid(),
         "start": me and me.start,
         "boot": boot_id(),
         "command": command,
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    try:
+    _write(descriptor, holder)
+
+
+def _write(descriptor: int, holder: dict[str, object]) -> None:
+    with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
-    except OSError:
-        return
 
 
 def _locked(descriptor: int, path: Path, service: str) -> LockedError:

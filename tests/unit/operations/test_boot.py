@@ -21,7 +21,7 @@ from deployctl.operations.boot import Became, unit
 from deployctl.render.gateway import GRACE_S as GATEWAY_GRACE_S
 from deployctl.render.gateway import HELD
 from deployctl.targets.drain import ARRIVES_S, DRAIN_S, NOTICE_S
-from deployctl.targets.guards import lock
+from deployctl.targets.guards import lock, sign_off, signer_lives
 from deployctl.targets.process.driver import CHILD_GRACE_S, SUPERVISED_S
 from deployctl.targets.process.runs import run_of
 from deployctl.targets.store import ServiceRef, Store
@@ -264,6 +264,20 @@ def test_it_is_not_tried_for_ever(fated):
 def test_one_that_another_brought_up_meanwhile_has_not_failed(fated):
     fated.fates.append(TargetError("its disk is not there"))
     assert boot.start(tries=2, sleep=lambda _: fated.runs.add("a")) == [Became("b", 1)]
+
+
+def test_between_its_tries_nobody_waits_for_one_that_failed(fated, tmp_path):
+    """Another `up` behind the gateway waited for its requests, 300 s: boot had signed, and lived."""
+    folder, seen = Store(tmp_path).folder(ServiceRef("process", "a")), []
+    with lock(folder, "a", "deployctl boot"):
+        pass
+    assert signer_lives(folder)
+    fated.fates += [TargetError("its disk is not there"), None]
+    boot.start(tries=2, sleep=lambda _: seen.append(signer_lives(folder)))
+    assert seen == [False]
+    with lock(folder, "a", "deployctl up"):
+        sign_off(folder)
+        assert signer_lives(folder)
 
 
 class Time:

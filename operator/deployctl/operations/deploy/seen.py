@@ -238,5 +238,5 @@ def _health(
 def _waiting(held: HeldSince | None) -> str:
     if held is None:
         return ""
-    left = ", for a deployctl that was killed: the next up leads them on" if held.left else ""
+    left = ", and nobody brings it up now: the next up leads them on" if held.left else ""
     return f"new requests wait in the gateway since {held.since}{left}"
