@@ -7,7 +7,7 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from deployctl.doctor.facts import Gpus
 from deployctl.doctor.shell import Ran, Run, run
@@ -36,6 +36,21 @@ def ask_gpus(run: Run = run, *, thorough: bool = True) -> Gpus:
     query = ["nvidia-smi", f"--query-compute-apps={','.join(nvidia.APP_FIELDS)}", "--format=csv"]
     apps = run(query, 6) if thorough else Ran(0)
     return Gpus(None, "", cards, nvidia.read_apps(apps.out), lost, nvidia.read_matrix(peers.out))
+
+
+def taken_gib(pids: Collection[int], numbers: Collection[int], run: Run = run) -> float:
+    """The GiB that processes have of each of these cards, at least; 0.0 where the driver does not
+    tell, or has them in slices."""
+    gpus = ask_gpus(run) if pids else Gpus()
+    cards = {card.index: card.uuid for card in gpus.cards if card.uuid and not card.mig}
+    ours = [app for app in gpus.apps if app.pid in pids and app.memory_mib is not None]
+    of_each = [
+        sum(app.memory_mib or 0 for app in ours if app.gpu_uuid == cards[number])
+        if number in cards
+        else 0
+        for number in numbers
+    ]
+    return min(of_each, default=0) / 1024
 
 
 def ask_for_profile(run: Run = run) -> tuple[tuple[Card, ...], bool | None]:

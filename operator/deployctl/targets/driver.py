@@ -26,6 +26,7 @@ class EngineState(NamedTuple):
     detail: str = ""  # "exit code 1", "killed by signal 9", "unhealthy" …
     started: str | None = None  # ISO 8601, UTC
     pid: int | None = None  # process target
+    pids: tuple[int, ...] = ()  # the engine and its children, where this machine can tell
     container: str | None = None  # docker target
     memory_bytes: int | None = None  # resident, engine and children
     waits_for: tuple[str, ...] = ()  # before it can answer, or start, where the target knows

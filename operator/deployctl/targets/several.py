@@ -113,6 +113,7 @@ def together(states: Sequence[EngineState]) -> EngineState:
         "running" if running else "absent" if absent else "dead",
         "" if absent else "; ".join(said),
         started=min((state.started for state in running if state.started), default=None),
+        pids=tuple(pid for state in running for pid in state.pids),
         memory_bytes=sum(state.memory_bytes or 0 for state in running) or None,
         restarts=_restarts([state.restarts for state in states]),
         lingers=not running and any(state.lingers for state in states),

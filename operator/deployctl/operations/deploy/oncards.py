@@ -66,22 +66,35 @@ def yet_to_take(new: Release, target: TargetKind) -> dict[str, float]:
             continue
         with suppress(TargetError):
             for release in _live(store.releases(ref), new.plan.accelerator):
-                if cards & {*held_by(release.plan).cards}:
-                    found[ref.service] = found.get(ref.service, 0.0) + _missing(driver, release)
+                if both := cards & {*held_by(release.plan).cards}:
+                    missing = _missing(driver, release, both)
+                    found[ref.service] = found.get(ref.service, 0.0) + missing
     return found
 
 
-def _missing(driver: Driver, release: Release) -> float:
-    """What it is to have, in GiB, and what is free looks as if nobody had it."""
+def _missing(driver: Driver, release: Release, cards: Collection[int]) -> float:
+    """What it is to have of each of these cards, in GiB, and what is free looks as if nobody had
+    it: all where nobody tells what it has already. Asked before what is free, so that what it takes
+    in between counts twice, and nothing for nobody."""
     footprint, gateway = held_by(release.plan).footprint, driver.gateway
     changed = release.candidate_of or release.service  # whose lock whoever tries it has
     at_work = gateway is not None and gateway.at_work(changed)
     begun = release.status == "pending" and at_work  # else whoever began it was killed
     if release.plan.accelerator != "cpu":
-        return footprint if begun else 0.0
+        return max(0.0, footprint - _on_cards(driver, release, cards)) if begun else 0.0
     state = driver.state(release)
     has = (state.memory_bytes or 0) / GIB
     return max(0.0, footprint - has) if begun or state.has_memory else 0.0
+
+
+def _on_cards(driver: Driver, release: Release, cards: Collection[int]) -> float:
+    """What it has of each of these, in GiB, at least."""
+    from deployctl.doctor import detect
+
+    try:
+        return detect.taken_gib(driver.state(release).pids, cards)
+    except TargetError:
+        return 0.0
 
 
 def _live(releases: Sequence[Release], accelerator: Accelerator) -> list[Release]:

@@ -234,6 +234,7 @@ class ProcessDriver:
                 restarts.why if failed else "" if runs or not restarts.number else "it ended",
                 started=started if runs else None,
                 pid=engine[0].pid if engine and runs else None,
+                pids=tuple(who.pid for who in family) if procfs.outermost() else (),
                 memory_bytes=procfs.resident_bytes([supervisor, *family]),
                 restarts=restarts,
                 lingers=failed,

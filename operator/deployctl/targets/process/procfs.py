@@ -19,6 +19,16 @@ from deployctl.targets.identity import boot_id as boot_id
 from deployctl.targets.identity import identify as identify
 from deployctl.targets.process.command import MARKER
 
+_OUTERMOST = f"pid:[{0xEFFFFFFC}]"  # PROC_PID_INIT_INO of Linux's proc_ns.h
+
+
+def outermost() -> bool:
+    """Whether pids are here what a driver of cards says: in a container they may be others'."""
+    try:
+        return str((PROC / "self" / "ns" / "pid").readlink()) == _OUTERMOST
+    except OSError:
+        return False
+
 
 def _all() -> Iterator[Stat]:
     for entry in PROC.iterdir():

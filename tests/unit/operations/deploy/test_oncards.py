@@ -4,6 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from deployctl.doctor import detect
+from deployctl.doctor.facts import Gpus
+from deployctl.errors import TargetError
+from deployctl.hardware.nvidia import App, Card
 from deployctl.operations.deploy import oncards
 from deployctl.operations.deploy.oncards import running_here, yet_to_take
 from deployctl.planning.fleet.order import held_by
@@ -103,3 +107,52 @@ def test_of_a_card_only_what_is_about_to_start_is_yet_to_be_taken(
     taken = {name: gib for name, gib in yet_to_take(new, "process").items() if gib}
     footprint = held_by(begun.plan).footprint
     assert taken == {"begun": footprint, "chat-canary": footprint}
+
+
+@pytest.fixture
+def loads(make_release, tmp_path, monkeypatch):
+    """What one that loads on cards 0 and 1 is yet to take, by what the driver says that pid 7 has
+    of each, in MiB; pid 8 is another's."""
+    store = Store(tmp_path)
+    driver = SimpleNamespace(
+        state=lambda release: EngineState("running", pids=(6, 7)),
+        gateway=SimpleNamespace(at_work=lambda service: True),
+    )
+    monkeypatch.setattr(oncards, "open_store", lambda: (None, store))
+    monkeypatch.setattr(oncards, "open_driver", lambda *_: driver)
+
+    def yet(*had, **card):
+        cards = tuple(Card(index=n, uuid=f"GPU-{n}", **card) for n in range(2))
+        apps = tuple(App(7, "vllm", f"GPU-{n}", mib) for n, mib in enumerate(had))
+        gpus = Gpus(cards=cards, apps=(*apps, App(8, None, "GPU-0", 9000)))
+        monkeypatch.setattr(detect, "ask_gpus", lambda run: gpus)
+        return yet_to_take(new, "process")["begun"]
+
+    for name in ("new", "begun"):
+        env = {"CUDA_VISIBLE_DEVICES": "0,1"}
+        plan, *_ = planned("awq", "l4", name=name, gpus=2, gpu_memory_utilization=0.4, env=env)
+        release = make_release(status="pending", name=name).model_copy(update={"plan": plan})
+        store.save(ServiceRef("process", name), release)
+        new = release if name == "new" else new
+    return SimpleNamespace(yet=yet, driver=driver, footprint=held_by(new.plan).footprint)
+
+
+def test_what_one_that_loads_has_of_a_card_is_not_yet_to_be_taken(loads):
+    """It counted twice: as taken, and as missing."""
+    assert loads.yet(4096, 2048) == pytest.approx(loads.footprint - 2)
+    assert loads.yet(80_000, 80_000) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("had", "card"), [((4096,), {}), ((4096, None), {}), ((4096, 4096), {"mig": True})]
+)
+def test_of_what_the_driver_does_not_tell_all_is_yet_to_be_taken(loads, had, card):
+    assert loads.yet(*had, **card) == loads.footprint
+
+
+def test_of_one_that_cannot_be_asked_all_is_yet_to_be_taken(loads):
+    def state(release):
+        raise TargetError("it is not known")
+
+    loads.driver.state = state
+    assert loads.yet(4096, 4096) == loads.footprint
