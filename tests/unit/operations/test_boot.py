@@ -267,7 +267,7 @@ def test_one_that_another_brought_up_meanwhile_has_not_failed(fated):
 
 
 def test_between_its_tries_nobody_waits_for_one_that_failed(fated, tmp_path):
-    """Another `up` behind the gateway waited for its requests, 300 s: boot had signed, and lived."""
+    """Another `up` waited for its requests, 300 s: boot had signed, and lived."""
     folder, seen = Store(tmp_path).folder(ServiceRef("process", "a")), []
     with lock(folder, "a", "deployctl boot"):
         pass
