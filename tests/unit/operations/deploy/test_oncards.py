@@ -126,15 +126,14 @@ def loads(make_release, tmp_path, monkeypatch):
         apps = tuple(App(7, "vllm", f"GPU-{n}", mib) for n, mib in enumerate(had))
         gpus = Gpus(cards=cards, apps=(*apps, App(8, None, "GPU-0", 9000)))
         monkeypatch.setattr(detect, "ask_gpus", lambda run: gpus)
-        return yet_to_take(new, "process")["begun"]
+        return yet_to_take(release, "process")["begun"]
 
-    for name in ("new", "begun"):
+    for name in ("begun", "new"):
         env = {"CUDA_VISIBLE_DEVICES": "0,1"}
         plan, *_ = planned("awq", "l4", name=name, gpus=2, gpu_memory_utilization=0.4, env=env)
         release = make_release(status="pending", name=name).model_copy(update={"plan": plan})
         store.save(ServiceRef("process", name), release)
-        new = release if name == "new" else new
-    return SimpleNamespace(yet=yet, driver=driver, footprint=held_by(new.plan).footprint)
+    return SimpleNamespace(yet=yet, driver=driver, footprint=held_by(release.plan).footprint)
 
 
 def test_what_one_that_loads_has_of_a_card_is_not_yet_to_be_taken(loads):
