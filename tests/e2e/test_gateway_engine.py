@@ -184,6 +184,9 @@ def test_a_crash_fails_only_what_was_inside(behind, crashes, record_property):
             )
             assert [e for e in users.failed if e.began > died] == []
         assert users.untold == []
+        inside = len(users.failed)
+        print(f"{inside} of {len(users.asked)} requests failed, inside of {crashes} crashes")
+        record_property("inside_failed", inside)
         proxy = behind.proxy()
         failed, seconds = users.outage(lambda: os.kill(proxy, signal.SIGKILL))
     record_property("proxy_failed", failed)
