@@ -100,6 +100,17 @@ def test_behind_a_gateway_it_is_said_how_long_requests_waited(make_release, caps
     assert told == f"{release.service}: requests waited 37.2 s at most{more}\n"
 
 
+def test_without_a_gateway_it_is_said_how_long_nobody_answered_and_what_would_help(
+    make_release, capsys
+):
+    endpoint, release = Endpoint("http://127.0.0.1:8000", "tiny", None), make_release()
+    shown = Deployed(release, "process", True, 1.0, 0.0, endpoint, None, None, None)
+    tell_gaps(replace(shown, gaps_s=(37.2,)))
+    told = capsys.readouterr().err
+    told_of = "did not answer for 37.2 s; behind a --gateway requests wait"
+    assert told == f"{release.service} {told_of}\n"
+
+
 def test_the_line_to_try_it_has_the_key_read_and_not_among_its_words(
     make_release, capsys, tmp_path
 ):
