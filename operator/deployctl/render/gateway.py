@@ -72,10 +72,6 @@ GRACE_S = 70  # to end: requests under way have as long as a draining engine giv
 _KEPT_DIGITS = 5
 _BUFFER = 10**_KEPT_DIGITS
 MOST_FILES = 16_384  # that the proxy may have open, connections among them
-# Of Caddy, whatever the host has. With as many threads as cores (Go's own choice) a host of few has
-# a text wait in Go's queue until a new request is through; so the kernel lets it pass. On two cores
-# that halves the 99th percentile of what 64 streams' gaps grow by (benchmarks/gateway).
-THREADS = {"GOMAXPROCS": "8"}
 _ENGINE_PATHS = ("v1", "v2", "health", "metrics", "tokenize", "detokenize", "ping", "version")
 _METRICS = ["/metrics", "/metrics/*"]
 _WAITED = "{http.reverse_proxy.duration_ms}", "{http.reverse_proxy.upstream.duration_ms}"
@@ -266,7 +262,9 @@ def _server(entries: Sequence[GatewayEntry], *, contained: bool) -> dict[str, An
     host = EVERYWHERE if contained else first.host
     pages = [(each.domain, each.service, each.root) for each in entries if each.chat]
     routes = chat.routes(pages)  # before a service `chat`
-    routes += [route(_below(each), _subroute(each, strip=True)) for each in entries]
+    for each in entries:
+        below = caddy.at(each.domain, f"/{each.service}/*")
+        routes.append(route([below], _subroute(each, strip=True)))
     routes += [route(_at(each), _subroute(each)) for each in entries if each.root]
     nothing = "the gateway serves nothing here: the base URL is /NAME/v1 with a service's name"
     server: dict[str, Any] = {
@@ -288,10 +286,6 @@ def _server(entries: Sequence[GatewayEntry], *, contained: bool) -> dict[str, An
 
 def _at(each: GatewayEntry) -> list[dict[str, Any]] | None:
     return [{"host": [each.domain]}] if each.domain else None
-
-
-def _below(each: GatewayEntry) -> list[dict[str, Any]]:
-    return [caddy.at(each.domain, f"/{each.service}/*")]
 
 
 def _subroute(each: GatewayEntry, *, strip: bool = False) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from deployctl import assets
 from deployctl.render import gateway as rendered
 from deployctl.render.bundle import LOOPBACK
+from deployctl.render.caddy import THREADS
 from deployctl.render.compose import (
     COMPOSE_FILE,
     GATEWAY_NETWORK,
@@ -87,7 +88,7 @@ def project(addresses: Sequence[str], monitor_port: int, image: str) -> str:
             # ask engines by that, with their keys. Authorities are asked by HTTPS_PROXY.
             "HTTP_PROXY": "",
             "http_proxy": "",
-            **rendered.THREADS,
+            **THREADS,
         },
         "labels": {PORTS_LABEL: ",".join(addresses)},
         "ports": [published(int(port), int(port), host) for host, port in map(_parts, addresses)],

