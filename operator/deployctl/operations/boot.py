@@ -147,9 +147,6 @@ def start(
             again = f"it is tried again in {pause_s:.0f} s"
             tell(Event("warning", f"{each.service} does not serve: {each.message}; {again}"))
         refs = [ServiceRef("process", each.service) for each in failed]
-        for ref in refs:
-            with suppress(StateError):  # a change of the gateway need not wait for it
-                guards.sign_off(store.folder(ref))
         sleep(pause_s)
     return serve + failed
 
@@ -177,6 +174,9 @@ def _start(driver: Driver, store: Store, refs: Sequence[ServiceRef], tell: Tell)
             raise
         except DeployctlError as error:
             became.append(_failed(ref.service, error))
+            # A change of the gateway need not wait for it, nor do those that load after it.
+            with suppress(StateError):
+                guards.sign_off(store.folder(ref))
     return became
 
 

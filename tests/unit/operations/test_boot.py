@@ -266,6 +266,22 @@ def test_one_that_another_brought_up_meanwhile_has_not_failed(fated):
     assert boot.start(tries=2, sleep=lambda _: fated.runs.add("a")) == [Became("b", 1)]
 
 
+def test_while_the_others_load_nobody_waits_for_one_that_failed(fated, tmp_path, monkeypatch):
+    """An `up` of a third waited for its requests as long as they, or 300 s."""
+    folder, seen, rollback = Store(tmp_path).folder(ServiceRef("process", "a")), [], boot.rollback
+
+    def loads(service, *rest, **more):
+        seen.append((service, signer_lives(folder)))
+        return rollback(service, *rest, **more)
+
+    with lock(folder, "a", "deployctl boot"):
+        pass
+    fated.fates += [TargetError("its disk is not there")]
+    monkeypatch.setattr(boot, "rollback", loads)
+    assert len(boot.start()) == 2
+    assert seen == [("a", True), ("b", False)]
+
+
 def test_between_its_tries_nobody_waits_for_one_that_failed(fated, tmp_path):
     """Another `up` waited for its requests, 300 s: boot had signed, and lived."""
     folder, seen = Store(tmp_path).folder(ServiceRef("process", "a")), []
