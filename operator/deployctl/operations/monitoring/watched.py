@@ -50,8 +50,10 @@ def _service(settings: Settings, store: Store, ref: ServiceRef) -> Scraped | Non
     if release is None or release.candidate_of is not None:
         return None
     driver = open_driver(ref.target, settings)
-    # One that died is there still. After it a revision is under way, or failed: it is missed.
-    if release is releases[-1] and driver.state(release).condition == "absent":
+    # One that died is there still. After it a revision is under way, or failed: it is missed, as is
+    # one that `boot` is to bring back.
+    state = driver.state(release) if release is releases[-1] else None
+    if state is not None and state.condition == "absent" and not state.halted:
         raise NotFoundError(
             f"its engine was removed by hand: deployctl up starts it, deployctl down {ref.service} "
             "says that it is meant to be gone"

@@ -65,14 +65,16 @@ class Recorded(Records):
         ("running", [], ["chat"]),
         ("dead", [], ["chat"]),
         ("absent", [], []),
+        ("halted", [], ["chat"]),  # boot --stop says that it is missed
         ("absent", ["pending"], ["chat"]),
         ("absent", ["failed"], ["chat"]),  # an update, and then nothing could be restored
     ],
 )
 def test_one_that_was_removed_by_hand_pages_nobody(monkeypatch, condition, coming, watched):
+    halted = condition == "halted"
     driver = SimpleNamespace(
         gateway=None,
-        state=lambda release: EngineState(condition),
+        state=lambda _: EngineState("absent" if halted else condition, halted=halted),
         endpoint=lambda release: Endpoint("http://127.0.0.1:8000", None, None),
     )
     monkeypatch.setattr(module, "open_store", lambda settings: Recorded(*coming))
