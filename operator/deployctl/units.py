@@ -8,6 +8,7 @@ GIB = 1024**3
 MIB = 1024**2
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SHOWN = 40  # characters of what is none
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?(\d+(\.\d*)?|\.\d+))(?P<suffix>[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d{1,2})?"
@@ -27,10 +28,11 @@ def seconds(text: str) -> float:
     stripped = text.strip()
     if re.fullmatch(r"\d+(\.\d+)?", stripped):
         return float(stripped)
-    parts = _DURATION.findall(stripped)
-    if not parts or "".join(n + u for n, u in parts) != stripped:
-        raise ValueError(f"{text!r} is not a duration; write for example 500ms, 30s or 10m")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    # As a whole first: to find a part in many digits takes their square.
+    if not re.fullmatch(f"({_DURATION.pattern})+", stripped):
+        said = repr(text[:_SHOWN])
+        raise ValueError(f"{said} is not a duration; write for example 500ms, 30s or 10m")
+    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(stripped))
 
 
 def seconds_of(text: str, flag: str, *, least: float = 0.0) -> float:

@@ -173,6 +173,8 @@ def test_services_with_an_address_each_may_name_the_same_port(tmp_path, both):
         ("model: a\nhold: 500ms\n", "services/0/hold", "not in whole seconds", "(seconds), 5m"),
         ("model: a\nhold: 2h\n", "services/0/hold", "less than or equal to 3600", "seconds"),
         (f"model: a\nhold: {'9' * 400}s\n", "services/0/hold", "whole seconds", "seconds"),
+        # It took minutes: of so many digits, each was begun at.
+        (f"model: a\nhold: {'9' * 300_000}d\n", "services/0/hold", f"'{'9' * 40}' is not a", ""),
         ("model: a\nbeside: no\n", "services/0/beside", "no such setting", "line alone: --beside"),
         ("model: a\nmax_model_len: .inf\n", "services/0/max_model_len", "", ""),
         ("model: a\ngpu_memory_gib: .nan\n", "services/0/gpu_memory_gib", "", ""),
