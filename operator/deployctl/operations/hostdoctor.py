@@ -88,7 +88,7 @@ def _question(
 ) -> Question:
     cpu = profile is not None and profile.kind == "cpu"
     settings = Settings()
-    holder, runs = _holder(request.port)
+    holder, runs = _holder(request.port, request.service)
     return Question(
         target=request.target or ("process" if cpu else "docker"),
         profile=profile,
@@ -109,18 +109,21 @@ def _question(
     )
 
 
-def _holder(port: int | None) -> tuple[str | None, bool]:
-    """The service on this machine whose records say that it serves on `port`, and whether it runs.
-    In Docker behind the gateway it has that in its own network, whatever it is called there."""
+def _holder(port: int | None, service: str | None = None) -> tuple[str | None, bool]:
+    """The service on this machine whose records say that it serves on `port`, and whether it runs:
+    of several, as where one died and another came, the one that does, else `service`. In Docker
+    behind the gateway it has that in its own network, whatever it is called there."""
     settings, store = open_store()
+    found: list[tuple[str, bool]] = []
     for ref in (ref for kind in HOSTS for ref in store.services(kind)):
         with suppress(TargetError):  # its engine does not run, and so does nothing of it
             for release in store.releases(ref, skip=store.damaged(ref)):
                 inside = ref.target == "docker" and gateway.entry_of(release.bundle) is not None
                 serves = release.status in ("pending", "deployed") and not inside
                 if serves and release.spec.port == port:
-                    return ref.service, _runs(open_driver(ref.target, settings), release)
-    return None, False
+                    runs = _runs(open_driver(ref.target, settings), release)
+                    found.append((ref.service, runs))
+    return max(found, key=lambda each: (each[1], each[0] == service), default=(None, False))
 
 
 def _runs(driver: Driver, release: Release) -> bool:

@@ -65,6 +65,23 @@ def test_who_has_a_port_of_this_machine_is_said_without_a_cluster(
     assert hostdoctor._holder(8123) == ("chat", False)
 
 
+def test_a_port_that_two_have_on_record_is_of_the_one_that_runs(
+    make_release, tmp_path, monkeypatch
+):
+    """One died, and another came up there: doctor said of the port that it was the dead one's."""
+    store = Store(tmp_path)
+    monkeypatch.setattr(hostdoctor, "open_store", lambda: (None, store))
+    for name in ("a-died", "came", "died"):
+        release = make_release(status="deployed", name=name, port=8123)
+        store.save(ServiceRef("process", name), release)
+    states = {"came": EngineState("running")}
+    driver = SimpleNamespace(state=lambda one: states.get(one.service, EngineState("dead")))
+    monkeypatch.setattr(hostdoctor, "open_driver", lambda *_: driver)
+    assert hostdoctor._holder(8123) == hostdoctor._holder(8123, "died") == ("came", True)
+    states.clear()
+    assert hostdoctor._holder(8123, "died") == ("died", False)
+
+
 def test_in_docker_behind_the_gateway_a_service_has_no_port_of_the_machine(
     make_release, tmp_path, monkeypatch
 ):
