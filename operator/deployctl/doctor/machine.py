@@ -5,12 +5,10 @@ where it is reached by ssh. That one is asked once, for all at a time.
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import NamedTuple
 
 from deployctl import host
-from deployctl.doctor.shell import Run, away, run, there
-from deployctl.errors import DockerError
+from deployctl.doctor.shell import Run, away, bounded, run, there
 from deployctl.host import HostMemory
 
 TIMEOUT_S = 15.0
@@ -58,8 +56,9 @@ def memory_gib(target: str | None) -> float | None:
     if target == "docker" and not away(os.environ):
         from deployctl.targets.docker.engine import here
 
-        with suppress(DockerError):
-            return here().memory_gib()
+        told = bounded(lambda: here().memory_gib(), TIMEOUT_S, None)
+        if told is not None:
+            return told
     memory = of(target).memory
     if memory is None and target == "docker" and away(os.environ):
         from deployctl.targets.docker.engine import here

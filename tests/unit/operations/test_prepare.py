@@ -1,6 +1,7 @@
 """From a spec to a plan."""
 
 import json
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -91,9 +92,16 @@ def test_a_service_in_docker_is_planned_for_the_memory_that_its_engine_has(model
     def unanswered():
         raise DockerError("Docker is not running")
 
-    monkeypatch.setattr("deployctl.targets.docker.engine.here", unanswered)
+    hangs, waited = threading.Event(), []
+    monkeypatch.setattr(
+        "deployctl.doctor.shell.threading.Thread.join", lambda _, within: waited.append(within)
+    )
     spec = ServiceSpec(model="./small", gpu="cpu", target="docker")
-    assert prepare.prepare(spec).profile.memory_gib == 64.0
+    for here in (unanswered, lambda: hangs.wait(5)):
+        monkeypatch.setattr("deployctl.targets.docker.engine.here", here)
+        assert prepare.prepare(spec).profile.memory_gib == 64.0
+    hangs.set()
+    assert waited == [15.0, 15.0]
 
 
 def test_a_relative_folder_becomes_absolute(model):
