@@ -25,8 +25,9 @@ def test_a_context_says_where_the_engine_is_too(tmp_path, monkeypatch, given, cu
     """As the docker command has it; this machine was looked at in place of that one."""
 
     def run(words, more):
-        assert more["DOCKER_HOST"] == ""
-        return commands.Result(0, f"ssh://ops@{more['DOCKER_CONTEXT']}\n", "")
+        # By name: a variable DOCKER_HOST, also an empty one, had Docker 20.10 name no context.
+        assert (more, words[-2]) == ({"DOCKER_CONFIG": str(tmp_path)}, commands.context_host()[-1])
+        return commands.Result(0, f"ssh://ops@{words[-1]}\n", "")
 
     monkeypatch.setattr(commands, "run", run)
     if current is not None:

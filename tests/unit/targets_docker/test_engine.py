@@ -30,7 +30,7 @@ def answering(text):
         ({"DOCKER_HOST": "tcp://10.0.0.7:1"}, "unix:///x", "tcp://10.0.0.7:1", True, "10.0.0.7"),
         ({"DOCKER_HOST": "tcp://[fd00::1]:2376"}, "", "tcp://[fd00::1]:2376", True, "fd00::1"),
         ({"DOCKER_HOST": "unix:///run/me.sock"}, "", "unix:///run/me.sock", False, "127.0.0.1"),
-        # As the docker command has it, a named context wins over DOCKER_HOST.
+        # With both it is said by the docker command which it is.
         ({"DOCKER_HOST": "tcp://a:1", "DOCKER_CONTEXT": "b"}, "ssh://b", "ssh://b", True, "b"),
         ({}, "", "unix:///var/run/docker.sock", False, "127.0.0.1"),
     ],
@@ -46,11 +46,36 @@ def test_what_is_no_address_is_refused(url):
     assert "word" not in caught.value.where
 
 
+def test_a_context_that_there_is_none_of_is_not_this_machines_engine():
+    """clean removed images there, and status told of services."""
+    said = 'context "gpu1": context not found: open /home/ann/.docker/contexts/meta.json: no such'
+    with pytest.raises(DockerError, match=r'"gpu1": context not found$') as caught:
+        find({"DOCKER_CONTEXT": "gpu1"}, lambda *_: commands.Result(1, "\n", said))
+    assert "docker context ls" in caught.value.hint
+
+
 def test_no_engine_there(tmp_path):
     with pytest.raises(DockerError, match="Docker is not running") as caught:
         connect(find({"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}, answering("")))
     assert caught.value.where.endswith("none.sock")
     assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    ("url", "first"), [("tcp://10.0.0.7:2375", (5, 60)), ("https://h:2376", (5, 60)), ("fd://", 60)]
+)
+def test_an_address_at_which_nobody_answers_is_found_out_in_seconds(monkeypatch, url, first):
+    """The SDK waited a minute to be let in. What it does later adds to its number."""
+    client = Mock()
+    monkeypatch.setattr("docker.from_env", made := Mock(return_value=client))
+    connect.__wrapped__(Address(url, remote=True, hostname="h"))
+    assert made.call_args.kwargs["timeout"] == first
+    assert client.api.timeout == 60
+
+
+def test_one_that_does_not_answer_is_said_in_our_words():
+    said = "HTTPConnectionPool(host='h'): Connection to h timed out. (connect timeout=5)"
+    assert unreachable(said, "tcp://h:2375").message == "the Docker engine does not answer"
 
 
 def test_no_docker_command(monkeypatch, tmp_path):

@@ -26,11 +26,13 @@ def find(environment: Mapping[str, str], run: commands.Run) -> Address:
     """Finds the engine as the `docker` command does: DOCKER_HOST, then the current context.
 
     Raises:
-        DockerError: `docker` is not installed, or what it names is no address.
+        DockerError: `docker` is not installed, or what it names is no context, or no address.
     """
     url = environment.get("DOCKER_HOST", "")
     if not url or environment.get("DOCKER_CONTEXT"):
         asked = run(commands.context_host(), {})
+        if asked.code and "context not found" in asked.stderr:
+            raise translate.no_context(asked.stderr)
         url = asked.stdout.strip() or url or "unix:///var/run/docker.sock"
     try:
         parts = urlsplit(url)
@@ -67,8 +69,8 @@ def _of_context(named: str, folder: str) -> str:
             named = str(told.get("currentContext") or "")
     if not named or named == "default":
         return ""
-    said = {"DOCKER_HOST": "", "DOCKER_CONTEXT": named, "DOCKER_CONFIG": folder}
     try:
-        return commands.run(commands.context_host(), said).stdout.strip()
+        asked = commands.run(commands.context_host(named), {"DOCKER_CONFIG": folder})
+        return asked.stdout.strip()
     except DockerError:  # whoever needs `docker` says that it is not there
         return ""

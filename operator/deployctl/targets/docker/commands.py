@@ -90,9 +90,10 @@ def compose_version() -> list[str]:
     return ["docker", "compose", "version", "--short"]
 
 
-def context_host() -> list[str]:
-    """Asks for the address of the engine that the current context names."""
-    return ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
+def context_host(name: str = "") -> list[str]:
+    """Asks for the address of the engine that a context names, or the current one."""
+    asked = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
+    return [*asked, name] if name else asked
 
 
 def pull(image: str) -> list[str]:

@@ -16,7 +16,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.render.compose import ENGINE, GRACE_S, LABEL
 from deployctl.render.gateway import SECOND
 from deployctl.targets.docker import commands
-from deployctl.targets.docker.address import Address, find
+from deployctl.targets.docker.address import Address, find, is_local
 from deployctl.targets.docker.carriers import Carriers, archive
 from deployctl.targets.docker.line import Line, line_to
 from deployctl.targets.docker.translate import translated
@@ -31,6 +31,7 @@ VOLUME_LABEL = "com.docker.compose.volume"
 SERVICE_LABEL = "com.docker.compose.service"
 _ENGINE = re.compile(f"{ENGINE}(-[0-9]+|-{SECOND})?")  # a service of the project
 TIMEOUT_S = 60  # for the engine to answer one request
+CONNECT_S = 5  # for its host to let us in: an address at which nobody answers is found out by then
 LOADING_GRACE_S = 5
 
 
@@ -304,8 +305,11 @@ def connect(address: Address) -> DockerEngine:
     with translated(address.url):
         _knock(address)
         url = f"unix://{line.socket}" if line else address.url
-        client = docker.from_env(timeout=TIMEOUT_S, environment={**os.environ, "DOCKER_HOST": url})
+        # The SDK hands both to requests; what it does later adds to one number.
+        known: Any = TIMEOUT_S if is_local(url) else (CONNECT_S, TIMEOUT_S)
+        client = docker.from_env(timeout=known, environment={**os.environ, "DOCKER_HOST": url})
         client.ping()
+        client.api.timeout = TIMEOUT_S
     return DockerEngine(client, address, line)
 
 

@@ -30,6 +30,8 @@ def unreachable(detail: str, host: str) -> DockerError:
         return DockerError("this user may not use Docker", where=host, hint=_GROUP_HINT)
     if re.search(r"Connection refused|ConnectionRefused|No such file|FileNotFound|daemon", detail):
         return DockerError("Docker is not running", where=host, hint=_START_HINT)
+    if "timed out" in detail:
+        return DockerError("the Docker engine does not answer", where=host, hint=_START_HINT)
     return DockerError(f"cannot reach Docker: {_last_line(detail)}", where=host, hint=_START_HINT)
 
 
@@ -39,6 +41,15 @@ def no_address(url: str, error: ValueError) -> DockerError:
         f"DOCKER_HOST, or Docker's context, names no engine: {error}",
         where=without_credentials(url),
         hint="write unix:///var/run/docker.sock, ssh://USER@HOST or tcp://HOST:PORT",
+    )
+
+
+def no_context(detail: str) -> DockerError:
+    """There is no context of the name that is said."""
+    return DockerError(
+        f"which Docker engine is meant is not known: {_last_line(detail).partition(': open ')[0]}",
+        where="DOCKER_CONTEXT, or the context in use",
+        hint="docker context ls lists them; docker context use NAME, or unset DOCKER_CONTEXT",
     )
 
 
