@@ -10,7 +10,7 @@ from deployctl.doctor import examine
 from deployctl.doctor.facts import Check, HostFacts, Question, Topic
 from deployctl.doctor.shell import away
 from deployctl.engines.vllm import DEFAULT_VERSION
-from deployctl.errors import DeployctlError, TargetError
+from deployctl.errors import DeployctlError, DockerError, TargetError
 from deployctl.given import expanded
 from deployctl.hardware import GpuProfile, load_profile
 from deployctl.model import facts_from
@@ -22,6 +22,7 @@ from deployctl.spec.settings import Settings
 from deployctl.targets import Driver, open_driver
 from deployctl.targets.docker.engine import here
 from deployctl.targets.history import Release
+from deployctl.targets.store import ServiceRef, Store
 from deployctl.units import size
 
 
@@ -115,15 +116,24 @@ def _holder(port: int | None, service: str | None = None) -> tuple[str | None, b
     behind the gateway it has that in its own network, whatever it is called there."""
     settings, store = open_store()
     found: list[tuple[str, bool]] = []
-    for ref in (ref for kind in HOSTS for ref in store.services(kind)):
-        with suppress(TargetError):  # its engine does not run, and so does nothing of it
-            for release in store.releases(ref, skip=store.damaged(ref)):
-                inside = ref.target == "docker" and gateway.entry_of(release.bundle) is not None
-                serves = release.status in ("pending", "deployed") and not inside
-                if serves and release.spec.port == port:
-                    runs = _runs(open_driver(ref.target, settings), release)
-                    found.append((ref.service, runs))
+    for kind in HOSTS:
+        with suppress(DockerError):  # one that does not answer is asked once: it takes long
+            for ref in store.services(kind):
+                for release in _known(store, ref):
+                    inside = kind == "docker" and gateway.entry_of(release.bundle) is not None
+                    serves = release.status in ("pending", "deployed") and not inside
+                    if serves and release.spec.port == port:
+                        found.append((ref.service, _runs(open_driver(kind, settings), release)))
     return max(found, key=lambda each: (each[1], each[0] == service), default=(None, False))
+
+
+def _known(store: Store, ref: ServiceRef) -> list[Release]:
+    try:
+        return store.releases(ref, skip=store.damaged(ref))
+    except DockerError:
+        raise
+    except TargetError:  # of a newer deployctl, or another's
+        return []
 
 
 def _runs(driver: Driver, release: Release) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from deployctl.errors import DockerError
 from deployctl.operations import hostdoctor
 from deployctl.targets.driver import EngineState
+from deployctl.targets.shelf import FileShelf
 from deployctl.targets.store import ServiceRef, Store
 
 UP = SimpleNamespace(docker=SimpleNamespace(server="26.1"))
@@ -80,6 +81,27 @@ def test_a_port_that_two_have_on_record_is_of_the_one_that_runs(
     assert hostdoctor._holder(8123) == hostdoctor._holder(8123, "died") == ("came", True)
     states.clear()
     assert hostdoctor._holder(8123, "died") == ("died", False)
+
+
+def test_an_engine_that_does_not_answer_is_asked_once(make_release, tmp_path, monkeypatch):
+    """Each of its services waited for that, a minute."""
+    asked = []
+
+    class Unanswered(FileShelf):
+        def stored(self, service):
+            asked.append(service)
+            raise DockerError("it does not answer")
+
+    store = Store(tmp_path, {"docker": lambda: Unanswered(tmp_path / "docker")})
+    for name in ("a", "b"):
+        (tmp_path / "docker" / name / "releases").mkdir(parents=True)
+    release = make_release(status="deployed", name="chat", port=8123)
+    store.save(ServiceRef("process", "chat"), release)
+    driver = SimpleNamespace(state=lambda _: EngineState("running"))
+    monkeypatch.setattr(hostdoctor, "open_store", lambda: (None, store))
+    monkeypatch.setattr(hostdoctor, "open_driver", lambda *_: driver)
+    assert hostdoctor._holder(8123) == ("chat", True)
+    assert asked == ["a"]
 
 
 def test_in_docker_behind_the_gateway_a_service_has_no_port_of_the_machine(
