@@ -20,6 +20,7 @@ from deployctl.render import gateway
 from deployctl.spec.service import HOSTS, TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import Driver, open_driver
+from deployctl.targets.docker.address import docker_host, is_local
 from deployctl.targets.docker.engine import here
 from deployctl.targets.history import Release
 from deployctl.targets.store import ServiceRef, Store
@@ -89,9 +90,10 @@ def _question(
 ) -> Question:
     cpu = profile is not None and profile.kind == "cpu"
     settings = Settings()
-    holder, runs = _holder(request.port, request.service)
+    target: TargetKind = request.target or ("process" if cpu else "docker")
+    holder, runs = _holder(target, request.port, request.service)
     return Question(
-        target=request.target or ("process" if cpu else "docker"),
+        target=target,
         profile=profile,
         gpus=request.gpus,
         port=request.port,
@@ -110,13 +112,16 @@ def _question(
     )
 
 
-def _holder(port: int | None, service: str | None = None) -> tuple[str | None, bool]:
-    """The service on this machine whose records say that it serves on `port`, and whether it runs:
-    of several, as where one died and another came, the one that does, else `service`. In Docker
-    behind the gateway it has that in its own network, whatever it is called there."""
+def _holder(
+    target: TargetKind, port: int | None, service: str | None = None
+) -> tuple[str | None, bool]:
+    """The service on a target's host whose records say that it serves on `port`, and whether it
+    runs: of several, as where one died and another came, the one that does, else `service`. In
+    Docker behind the gateway it has that in its own network, whatever it is called there."""
     settings, store = open_store()
+    there: tuple[TargetKind, ...] = HOSTS if is_local(docker_host(os.environ)) else (target,)
     found: list[tuple[str, bool]] = []
-    for kind in HOSTS:
+    for kind in there:
         with suppress(DockerError):  # one that does not answer is asked once: it takes long
             for ref in store.services(kind):
                 for release in _known(store, ref):

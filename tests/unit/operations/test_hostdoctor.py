@@ -60,10 +60,13 @@ def test_who_has_a_port_of_this_machine_is_said_without_a_cluster(
     state = EngineState("running")
     driver = SimpleNamespace(state=lambda _: state)
     monkeypatch.setattr(hostdoctor, "open_driver", lambda *_: driver)
-    assert hostdoctor._holder(8123) == ("chat", True)
-    assert hostdoctor._holder(8124) == (None, False)
+    assert hostdoctor._holder("docker", 8123) == ("chat", True)
+    assert hostdoctor._holder("docker", 8124) == (None, False)
     state = EngineState("dead", "the machine was restarted")
-    assert hostdoctor._holder(8123) == ("chat", False)
+    assert hostdoctor._holder("docker", 8123) == ("chat", False)
+    monkeypatch.setenv("DOCKER_HOST", "ssh://ops@gpu1")  # whose ports are others
+    assert hostdoctor._holder("docker", 8123) == (None, False)
+    assert hostdoctor._holder("process", 8123) == ("chat", False)
 
 
 def test_a_port_that_two_have_on_record_is_of_the_one_that_runs(
@@ -78,9 +81,13 @@ def test_a_port_that_two_have_on_record_is_of_the_one_that_runs(
     states = {"came": EngineState("running")}
     driver = SimpleNamespace(state=lambda one: states.get(one.service, EngineState("dead")))
     monkeypatch.setattr(hostdoctor, "open_driver", lambda *_: driver)
-    assert hostdoctor._holder(8123) == hostdoctor._holder(8123, "died") == ("came", True)
+    assert (
+        hostdoctor._holder("docker", 8123)
+        == hostdoctor._holder("docker", 8123, "died")
+        == ("came", True)
+    )
     states.clear()
-    assert hostdoctor._holder(8123, "died") == ("died", False)
+    assert hostdoctor._holder("docker", 8123, "died") == ("died", False)
 
 
 def test_an_engine_that_does_not_answer_is_asked_once(make_release, tmp_path, monkeypatch):
@@ -100,7 +107,7 @@ def test_an_engine_that_does_not_answer_is_asked_once(make_release, tmp_path, mo
     driver = SimpleNamespace(state=lambda _: EngineState("running"))
     monkeypatch.setattr(hostdoctor, "open_store", lambda: (None, store))
     monkeypatch.setattr(hostdoctor, "open_driver", lambda *_: driver)
-    assert hostdoctor._holder(8123) == ("chat", True)
+    assert hostdoctor._holder("docker", 8123) == ("chat", True)
     assert asked == ["a"]
 
 
@@ -116,5 +123,5 @@ def test_in_docker_behind_the_gateway_a_service_has_no_port_of_the_machine(
         store.save(ServiceRef(target, target), release)
     unasked = SimpleNamespace(state=Mock(side_effect=DockerError("it does not answer")))
     monkeypatch.setattr(hostdoctor, "open_driver", lambda *_: unasked)
-    assert hostdoctor._holder(8123) == (None, False)
-    assert hostdoctor._holder(8124) == ("process", False)
+    assert hostdoctor._holder("docker", 8123) == (None, False)
+    assert hostdoctor._holder("docker", 8124) == ("process", False)
