@@ -17,6 +17,7 @@ from deployctl.model import facts_from
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.prepare import hub_token
 from deployctl.render import gateway
+from deployctl.spec.load import ports_of
 from deployctl.spec.service import HOSTS, TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import Driver, open_driver
@@ -127,7 +128,8 @@ def _holder(
                 for release in _known(store, ref):
                     inside = kind == "docker" and gateway.entry_of(release.bundle) is not None
                     serves = release.status in ("pending", "deployed") and not inside
-                    if serves and release.spec.port == port:
+                    spec = release.spec.model_copy(update={"target": kind})
+                    if serves and port in ports_of(spec):
                         found.append((ref.service, _runs(open_driver(kind, settings), release)))
     return max(found, key=lambda each: (each[1], each[0] == service), default=(None, False))
 

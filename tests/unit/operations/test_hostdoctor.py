@@ -90,6 +90,20 @@ def test_a_port_that_two_have_on_record_is_of_the_one_that_runs(
     assert hostdoctor._holder("docker", 8123, "died") == ("died", False)
 
 
+def test_each_of_several_processes_has_the_port_after_the_formers(
+    make_release, tmp_path, monkeypatch
+):
+    store = Store(tmp_path)
+    monkeypatch.setattr(hostdoctor, "open_store", lambda: (None, store))
+    driver = SimpleNamespace(state=lambda _: EngineState("running"))
+    monkeypatch.setattr(hostdoctor, "open_driver", lambda *_: driver)
+    spec = {"target": "process", "replicas": 2, "gateway": True}
+    release = make_release(status="deployed", name="chat", port=8123, **spec)
+    store.save(ServiceRef("process", "chat"), release)
+    found = [hostdoctor._holder("process", port)[0] for port in range(8122, 8126)]
+    assert found == [None, "chat", "chat", None]
+
+
 def test_an_engine_that_does_not_answer_is_asked_once(make_release, tmp_path, monkeypatch):
     """Each of its services waited for that, a minute."""
     asked = []
