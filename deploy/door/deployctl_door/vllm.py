@@ -6,6 +6,7 @@ the import, and the engine does not start.
 
 import os
 from pathlib import Path
+from typing import Any
 
 from deployctl_door import keys, logs
 from deployctl_door.configuration import VARIABLE, ConfigurationError, load
@@ -28,8 +29,25 @@ class Middleware(Door):
         super().__init__(app, _CONFIGURATION)
 
     def _is_dead(self, scope: Scope) -> bool:
-        """Once its core has died, vLLM answers 500 until its server ends."""
+        """Once its core has died, vLLM answers 500 until its server ends; what comes before it has
+        seen that it died has 500, too."""
         try:
-            return bool(scope["app"].state.engine_client.errored)
+            client = scope["app"].state.engine_client
+            return bool(client.errored) or _ended(client)
         except (KeyError, AttributeError):  # a release that keeps it elsewhere
             return False
+
+
+def _ended(client: Any) -> bool:
+    """Whether a process of the engine's core has ended. vLLM hears of it when the last of its
+    threads is gone, and says so when it has cleaned up."""
+    manager = client.engine_core.resources.engine_manager
+    return any(_gone(each.pid) for each in getattr(manager, "processes", ()))
+
+
+def _gone(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
+    except (FileNotFoundError, ProcessLookupError):
+        return Path("/proc/self/stat").exists()  # else nobody knows
+    return state in (b"Z", b"X")
