@@ -50,4 +50,6 @@ def _gone(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
     except (FileNotFoundError, ProcessLookupError):
         return Path("/proc/self/stat").exists()  # else nobody knows
+    except OSError:  # no file may be opened for the moment
+        return False
     return state in (b"Z", b"X")

@@ -8,7 +8,7 @@ from pathlib import Path
 import deployctl_door
 
 SCRIPT = """
-import os, subprocess, sys
+import os, resource, subprocess, sys
 from types import SimpleNamespace as Some
 from deployctl_door.vllm import Middleware
 
@@ -18,6 +18,10 @@ client = Some(errored=False, engine_core=Some(resources=resources))
 door = Middleware(lambda *_: None)
 dead = lambda: door._is_dead({"app": Some(state=Some(engine_client=client))})
 print("lives", dead())
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+print("no file to be opened", dead())
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 core.kill()
 os.waitid(os.P_PID, core.pid, os.WEXITED | os.WNOWAIT)
 print("has ended", dead())
@@ -46,6 +50,7 @@ def test_a_core_that_has_ended_takes_nothing_more(configure, tmp_path):
     )
     assert told.stdout.splitlines() == [
         "lives False",
+        "no file to be opened False",
         "has ended True",
         "ended with -9",  # whoever started it hears of it
         "was reaped True",
